@@ -1,0 +1,117 @@
+"""Run a program's graph on real tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from prunec.passes.ir.program import Entry, Port, Program, ProgramError, Role
+
+
+def execute(
+    program: Program, feeds: Mapping[str, torch.Tensor], entry: Entry | None = None
+) -> dict[str, torch.Tensor]:
+    """Run one entry point.
+
+    Args:
+        program: Gives the weights.
+        feeds: Input tensors by port name.
+        entry: The entry point; the only one where there is one.
+
+    Returns:
+        Output tensors by port name.
+    """
+    entry = entry or program.main
+    module = GraphModule({}, entry.graph)
+    values = module(*arguments(program, entry, feeds))
+    return dict(zip((p.name for p in entry.outputs), values, strict=True))
+
+
+def arguments(
+    program: Program, entry: Entry, feeds: Mapping[str, torch.Tensor]
+) -> list[torch.Tensor]:
+    """Weights and inputs in placeholder order.
+
+    Raises:
+        ProgramError: an input is missing.
+    """
+    missing = [p.name for p in entry.inputs if p.name not in feeds]
+    if missing:
+        raise ProgramError(f"inputs {missing} are missing; given: {sorted(feeds)}")
+    weights = [program.weights[name] for name in entry.reads.values()]
+    return [*weights, *(feeds[p.name] for p in entry.inputs)]
+
+
+class Interpreter(torch.fx.Interpreter):
+    """Run an entry point node by node, freeing each value after its last use.
+
+    Override `run_node` to look at values on their way.
+    """
+
+    def __init__(self, program: Program, entry: Entry) -> None:
+        super().__init__(GraphModule({}, entry.graph), garbage_collect_values=True)
+        self.program = program
+        self.entry = entry
+
+    def feed(self, feeds: Mapping[str, torch.Tensor]) -> Any:
+        """Run on these inputs, by port name."""
+        return self.run(*arguments(self.program, self.entry, feeds))
+
+
+def language_feeds(
+    entry: Entry,
+    tokens: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    cache: Mapping[str, torch.Tensor] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Inputs of a language model for one step, by the roles of its ports.
+
+    Args:
+        entry: Whose inputs to make.
+        tokens: [batch, new tokens], int64.
+        mask: [batch, past + new tokens], 1 for real tokens, 0 for padding on the left.
+            All ones where not given.
+        cache: Keys and values of earlier tokens by input name. Empty where not given.
+    """
+    batch, new = tokens.shape
+    cache_inputs, _ = entry.ports(Role.CACHE)
+    if cache is None:
+        cache = {p.name: _empty_cache(p, batch, tokens.device) for p in cache_inputs}
+    past = next((t.shape[_past_dim(p)] for p in cache_inputs for t in [cache[p.name]]), 0)
+    if mask is None:
+        mask = torch.ones(batch, past + new, dtype=torch.int64, device=tokens.device)
+    by_role = {
+        Role.TOKENS: tokens,
+        Role.MASK: mask,
+        Role.POSITIONS: positions(mask)[:, -new:],
+    }
+    return {p.name: cache[p.name] if p.role is Role.CACHE else by_role[p.role] for p in entry.inputs}
+
+
+def positions(mask: torch.Tensor) -> torch.Tensor:
+    """The position of each token among the real ones of its row; 0 for padding on the left."""
+    return (mask.cumsum(-1) - 1).clamp_min(0)
+
+
+def next_cache(entry: Entry, outputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The cache outputs of one step under the names of the next step's inputs."""
+    inputs, given = entry.ports(Role.CACHE)
+    return {i.name: outputs[o.name] for i, o in zip(inputs, given, strict=True)}
+
+
+def _past_dim(port: Port) -> int:
+    return port.shape.index("past_sequence_length")
+
+
+def _empty_cache(port: Port, batch: int, device: torch.device) -> torch.Tensor:
+    sizes: dict[str, int] = {"batch_size": batch, "past_sequence_length": 0}
+    shape: Sequence[int] = [sizes[s] if isinstance(s, str) else s for s in port.shape]
+    return torch.zeros(shape, dtype=port.dtype, device=device)
+
+
+def node_inputs(node: Node) -> list[Node]:
+    """The nodes that this one reads, each once, in argument order."""
+    return list(node.all_input_nodes)

@@ -1,0 +1,107 @@
+"""Give every node of a graph its shape and dtype, with one symbol for each dynamic dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch._dynamo.source import ConstantSource
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import Graph, Node
+from torch.fx.experimental.symbolic_shapes import (
+    DimDynamic,
+    ShapeEnv,
+    StatelessSymbolicContext,
+)
+
+from prunec.passes.ir.program import Entry, Port, ProgramError
+
+# Example sizes. Distinct, so that the shape environment gives each label a symbol of its own and
+# shares it between all inputs; unusual, so that none meets a static size by chance.
+_EXAMPLES = {
+    "batch_size": 11,
+    "sequence_length": 13,
+    "past_sequence_length": 17,
+    "total_sequence_length": 30,
+}
+_MORE_EXAMPLES = (37, 41, 43, 47, 53, 59, 61, 67, 71, 73)
+
+
+def example_sizes(ports: tuple[Port, ...]) -> dict[str, int]:
+    """A concrete size for each label in these ports, the same at every call."""
+    labels = [size for port in ports for size in port.shape if isinstance(size, str)]
+    unknown = [label for label in dict.fromkeys(labels) if label not in _EXAMPLES]
+    return {**_EXAMPLES, **dict(zip(unknown, _MORE_EXAMPLES, strict=False))}
+
+
+def propagate(entry: Entry, weights: Mapping[str, torch.Tensor]) -> None:
+    """Set ``meta["val"]`` of every node to a fake tensor or symbolic integer.
+
+    The only function that writes to a graph that is part of a program: the values are derived
+    from graph, weights and ports, so writing them again changes nothing.
+
+    Raises:
+        ProgramError: an operator does not accept the shapes that reach it; names the node.
+    """
+    mode = FakeTensorMode(shape_env=ShapeEnv())
+    sizes = example_sizes(entry.inputs)
+    ports = iter(entry.inputs)
+    for node in entry.graph.nodes:
+        if node.op == "placeholder":
+            if node.name in entry.reads:
+                weight = weights[entry.reads[node.name]]
+                with mode:
+                    node.meta["val"] = torch.empty(weight.shape, dtype=weight.dtype)
+            else:
+                node.meta["val"] = _fake_input(mode, next(ports), sizes)
+        elif node.op == "call_function":
+            node.meta["val"] = _fake_call(mode, node)
+
+
+def _fake_input(mode: FakeTensorMode, port: Port, sizes: Mapping[str, int]) -> torch.Tensor:
+    shape = [sizes[s] if isinstance(s, str) else s for s in port.shape]
+    dynamic = [DimDynamic.DUCK if isinstance(s, str) else DimDynamic.STATIC for s in port.shape]
+    return mode.from_tensor(
+        torch.empty(shape, dtype=port.dtype),
+        source=ConstantSource(port.name.replace(".", "_")),
+        symbolic_context=StatelessSymbolicContext(dynamic_sizes=dynamic),
+    )
+
+
+def _fake_call(mode: FakeTensorMode, node: Node) -> Any:
+    def value(argument: Node) -> Any:
+        return argument.meta["val"]
+
+    args = torch.fx.map_arg(node.args, value)
+    kwargs = torch.fx.map_arg(node.kwargs, value)
+    try:
+        with mode, torch.no_grad():
+            return node.target(*args, **kwargs)  # type: ignore[operator]
+    except Exception as error:  # whatever a kernel raises, the node is what the reader needs
+        shapes = [tuple(a.meta["val"].shape) for a in node.all_input_nodes if is_tensor(a)]
+        raise ProgramError(
+            f"node {node.name} ({node.target}) does not accept inputs of shapes {shapes}: {error}"
+        ) from error
+
+
+def is_tensor(node: Node) -> bool:
+    """Whether the node's value is one tensor (not a symbolic size or a list)."""
+    return isinstance(node.meta.get("val"), torch.Tensor)
+
+
+def static_shape(node: Node) -> tuple[int | None, ...]:
+    """The sizes of a tensor node, None where dynamic."""
+    return tuple(s if isinstance(s, int) else None for s in node.meta["val"].shape)
+
+
+def copy_graph(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
+    """A copy with the same node names, and the map from each node to its copy."""
+    copied = Graph()
+    mapping: dict[Node, Node] = {}
+    result = copied.graph_copy(graph, mapping)
+    source = graph.output_node()
+    output = copied.output(result)
+    output.meta = dict(source.meta)
+    mapping[source] = output
+    return copied, mapping
