@@ -37,20 +37,32 @@ class _CachedStep(torch.nn.Module):
         position_ids: torch.Tensor,
         past: Sequence[torch.Tensor],
     ) -> tuple[torch.Tensor, ...]:
-        from transformers import DynamicCache
-
-        cache = DynamicCache()
-        for layer in range(len(past) // 2):
-            cache.update(past[2 * layer], past[2 * layer + 1], layer)
         result = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=cache,
+            past_key_values=_filled_cache(past),
             use_cache=True,
         )
         layers = result.past_key_values.layers
         return (result.logits, *(t for layer in layers for t in (layer.keys, layer.values)))
+
+
+def _filled_cache(past: Sequence[torch.Tensor]) -> Any:
+    """A cache that holds these keys and values as they are.
+
+    `update` on a new cache would concatenate each with an empty tensor, and the trace keep that.
+    """
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer
+
+    cache = DynamicCache()
+    for keys, values in zip(past[::2], past[1::2], strict=True):
+        layer = DynamicLayer()
+        layer.keys, layer.values = keys, values
+        layer.dtype, layer.device, layer.is_initialized = keys.dtype, keys.device, True
+        cache.layers.append(layer)
+    return cache
 
 
 def trace_config(config: Any) -> Program:

@@ -1,0 +1,5 @@
+"""Run programs in PyTorch."""
+
+from prunec.backends.torch.runner import TorchRunner
+
+__all__ = ["TorchRunner"]
