@@ -1,0 +1,50 @@
+"""Score the units of a program's structures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prunec.passes.analysis.coupling import find_structures
+from prunec.passes.analysis.importance.activation import Activation
+from prunec.passes.analysis.importance.magnitude import Magnitude
+from prunec.passes.analysis.importance.scores import Criterion, Scores
+from prunec.passes.analysis.importance.taylor import Taylor
+from prunec.passes.contract import Context, Pass, PassError
+from prunec.passes.ir import Program
+
+CRITERIA: dict[str, type[Criterion]] = {c.name: c for c in (Magnitude, Activation, Taylor)}
+
+
+@dataclass(frozen=True)
+class Score(Pass):
+    """Score every unit of the named kinds of structures.
+
+    Changes: nothing; the scores are left in ``context.scores``.
+    Keeps: the program, as the same object.
+
+    Raises:
+        PassError: no structure of these kinds, or the criterion lacks what it measures on.
+    """
+
+    name = "score"
+    is_exact = True
+    source = "TransAct (activation), LLM-Pruner (taylor)"
+
+    criterion: str = "activation"
+    kinds: tuple[str, ...] = ("kv-group", "head", "ffn-channel")
+
+    def __post_init__(self) -> None:
+        if self.criterion not in CRITERIA:
+            raise ValueError(f"criterion={self.criterion!r}: choose one of {sorted(CRITERIA)}")
+
+    def apply(self, program: Program, context: Context) -> Program:
+        """See the class."""
+        coupling = context.analyse(find_structures, program)
+        structures = coupling.of_kind(*self.kinds)
+        if not structures:
+            there = sorted({s.kind for s in coupling.structures})
+            raise PassError(f"no structure of the kinds {self.kinds}; this program has {there}")
+        criterion = CRITERIA[self.criterion]()
+        scored = criterion.score(program, coupling, structures, context)
+        context.scores = Scores(self.criterion, scored)
+        return program

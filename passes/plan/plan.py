@@ -1,0 +1,145 @@
+"""The plan: for each structure that is cut, the indices of the units that stay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prunec.passes.analysis.coupling import Coupling
+from prunec.passes.ir import Program, replaced_file
+from prunec.passes.ir.axes import Atom, Indices
+
+FORMAT = 1
+
+
+class PlanError(Exception):
+    """A plan cannot be read, or does not fit the program that it is applied to."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What stays of one structure.
+
+    Attributes:
+        structure: Its name.
+        kind: Its kind, for people.
+        index: Its place among those of its kind.
+        size: How many units it has before the cut.
+        keep: The units that stay, ascending.
+    """
+
+    structure: str
+    kind: str
+    index: int
+    size: int
+    keep: tuple[int, ...]
+
+    @property
+    def keep_rate(self) -> float:
+        """The fraction of units that stay."""
+        return len(self.keep) / self.size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A decision about a whole program, independent of its weights' values.
+
+    Attributes:
+        cuts: In the order of the structures; those that stay whole need no entry.
+        fingerprint: Of the program that it was made for (`Program.fingerprint`).
+        reasons: How it came about, for people: criterion, budget, seed.
+    """
+
+    cuts: tuple[Cut, ...]
+    fingerprint: str
+    reasons: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back to an equal plan."""
+        cuts = [
+            {
+                "structure": c.structure,
+                "kind": c.kind,
+                "index": c.index,
+                "size": c.size,
+                "keep": list(c.keep),
+            }
+            for c in self.cuts
+        ]
+        return {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "reasons": dict(self.reasons),
+            "cuts": cuts,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Plan:
+        """Read what `to_json` wrote.
+
+        Raises:
+            PlanError: it is not such an object.
+        """
+        if document.get("format") != FORMAT:
+            raise PlanError(f"the plan has format {document.get('format')}, this reads {FORMAT}")
+        try:
+            cuts = tuple(Cut(**{**c, "keep": tuple(c["keep"])}) for c in document["cuts"])
+            return cls(cuts, document["fingerprint"], document["reasons"])
+        except (KeyError, TypeError) as error:
+            raise PlanError(f"the plan lacks a part or has one too many: {error}") from error
+
+    def selection(self, program: Program, coupling: Coupling) -> dict[Atom, Indices]:
+        """What stays of each axis of this program.
+
+        Raises:
+            PlanError: the plan was made for another program, or leaves a structure empty.
+        """
+        if program.fingerprint() != self.fingerprint:
+            raise PlanError(
+                f"the plan was made for a program with the fingerprint {self.fingerprint}, "
+                f"this one has {program.fingerprint()}: same model, uncut, is needed"
+            )
+        selection: dict[Atom, Indices] = {}
+        for cut in self.cuts:
+            structure = coupling.find(cut.structure)
+            if structure is None:
+                known = [s.name for s in coupling.structures][:5]
+                raise PlanError(f"no structure {cut.structure}; this program has {known} …")
+            _require_valid(cut, structure.size)
+            if len(cut.keep) < structure.size:
+                selection[structure.atom] = np.array(cut.keep, dtype=np.int64)
+        return selection
+
+
+def _require_valid(cut: Cut, size: int) -> None:
+    if cut.size != size:
+        raise PlanError(f"{cut.structure} has {size} units, the plan expects {cut.size}")
+    if not cut.keep:
+        raise PlanError(f"{cut.structure}: the plan leaves none of its {size} units")
+    if list(cut.keep) != sorted(set(cut.keep)) or cut.keep[0] < 0 or cut.keep[-1] >= size:
+        raise PlanError(f"{cut.structure}: units must be ascending, each once, below {size}")
+
+
+def save_plan(plan: Plan, path: Path) -> None:
+    """Write a plan as JSON."""
+    with replaced_file(path) as partial:
+        partial.write_text(json.dumps(plan.to_json(), indent=1) + "\n")
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        PlanError: the file is missing or is no plan.
+    """
+    try:
+        return Plan.from_json(json.loads(path.read_text()))
+    except FileNotFoundError as error:
+        raise PlanError(f"no plan at {path}") from error
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise PlanError(f"{path} is not a plan: {error}") from error
