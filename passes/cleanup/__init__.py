@@ -1,0 +1,7 @@
+"""Exact passes: they change no output."""
+
+from prunec.passes.cleanup.drop_dead_nodes import DropDeadNodes
+from prunec.passes.cleanup.drop_no_ops import DropNoOps
+from prunec.passes.cleanup.merge_duplicates import MergeDuplicates
+
+__all__ = ["DropDeadNodes", "DropNoOps", "MergeDuplicates"]
