@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch._dynamo.source import ConstantSource
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import (
     DimDynamic,
@@ -39,12 +39,15 @@ def propagate(entry: Entry, weights: Mapping[str, torch.Tensor]) -> None:
     """Set ``meta["val"]`` of every node to a fake tensor or symbolic integer.
 
     The only function that writes to a graph that is part of a program: the values are derived
-    from graph, weights and ports, so writing them again changes nothing.
+    from graph, weights and ports, so writing them again changes nothing. Layers repeat, and a
+    pass changes few of them, so each distinct call is worked out once and its result shared,
+    with what the nodes held before as well.
 
     Raises:
         ProgramError: an operator does not accept the shapes that reach it; names the node.
     """
-    mode = FakeTensorMode(shape_env=ShapeEnv())
+    mode = _mode_of(entry.graph)
+    known = {n.meta["call"]: n.meta["val"] for n in entry.graph.nodes if "call" in n.meta}
     sizes = example_sizes(entry.inputs)
     ports = iter(entry.inputs)
     for node in entry.graph.nodes:
@@ -56,7 +59,36 @@ def propagate(entry: Entry, weights: Mapping[str, torch.Tensor]) -> None:
             else:
                 node.meta["val"] = _fake_input(mode, next(ports), sizes)
         elif node.op == "call_function":
-            node.meta["val"] = _fake_call(mode, node)
+            call = (node.target, _signature(node.args), _signature(node.kwargs))
+            if call not in known:
+                known[call] = _fake_call(mode, node)
+            node.meta["val"], node.meta["call"] = known[call], call
+
+
+def _mode_of(graph: Graph) -> FakeTensorMode:
+    """The mode that the graph's values were made in, so that dynamic sizes stay what they are."""
+    for node in graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, FakeTensor):
+            return value.fake_mode
+    mode = FakeTensorMode(shape_env=ShapeEnv())
+    mode.cache_enabled = False  # with dynamic sizes, its bookkeeping costs as much as the calls
+    return mode
+
+
+def _signature(argument: Any) -> Any:
+    """What a call's result depends on: of a tensor its type, sizes and strides."""
+    if isinstance(argument, Node):
+        argument = argument.meta["val"]
+    if isinstance(argument, torch.Tensor):
+        return argument.dtype, _signature(tuple(argument.shape)), _signature(argument.stride())
+    if isinstance(argument, (list, tuple)):
+        return tuple(_signature(a) for a in argument)
+    if isinstance(argument, dict):
+        return tuple((k, _signature(v)) for k, v in argument.items())
+    if isinstance(argument, torch.SymInt):
+        return argument.node.expr
+    return type(argument), argument
 
 
 def _fake_input(mode: FakeTensorMode, port: Port, sizes: Mapping[str, int]) -> torch.Tensor:

@@ -54,7 +54,7 @@ class StagedRun:
         values = self._values[batch]
         for position in range(self._next, place):
             node = self._nodes[position]
-            if node.op == "call_function":
+            if node.op == "call_function" and node not in values:
                 values[node] = self._call(node, values)
             for operand in node.all_input_nodes:
                 if self._last_use[operand] == position:
@@ -67,9 +67,15 @@ class StagedRun:
         """An operand of a node that is about to run."""
         return self._value(node.args[position], self._values[batch])
 
-    def run(self, node: Node, batch: int) -> torch.Tensor:
-        """What a node that is about to run would return."""
+    def peek(self, node: Node, batch: int) -> torch.Tensor:
+        """What a node that is about to run would return with the weights as they are."""
         result: torch.Tensor = self._call(node, self._values[batch])
+        return result
+
+    def run(self, node: Node, batch: int) -> torch.Tensor:
+        """Run a node that is about to run; it will not run again."""
+        self._values[batch][node] = self.peek(node, batch)
+        result: torch.Tensor = self._values[batch][node]
         return result
 
     def _call(self, node: Node, values: dict[Node, Any]) -> Any:

@@ -70,7 +70,7 @@ class Refit(Pass):
         for batch in range(batch_count):
             here, there = cut.advance(node.name, batch), uncut.advance(node.name, batch)
             x = cut.operand(here, 0, batch).flatten(0, -2)  # [tokens, in]
-            error = uncut.run(there, batch) - cut.run(here, batch)
+            error = uncut.run(there, batch) - cut.peek(here, batch)
             gram += (x.T @ x).double()
             cross += (x.T @ error.flatten(0, -2)).double()
         if not (torch.isfinite(gram).all() and torch.isfinite(cross).all()):

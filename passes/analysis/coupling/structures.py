@@ -15,6 +15,10 @@ from prunec.passes.ir import Program, Role
 from prunec.passes.ir.axes import Atom, Refusal, leaves, size
 
 
+# A KV group that is left with one query head is a head: its name must not change with that.
+_FAMILY = {"kv-group": "heads", "head": "heads"}
+
+
 @dataclass(frozen=True)
 class Member:
     """A dimension of a weight that carries a structure's units."""
@@ -28,7 +32,7 @@ class Structure:
     """Units that can only be removed together, everywhere they appear.
 
     Attributes:
-        name: Stable under cuts of other structures: the kind and its first weight.
+        name: Stable under cuts: the family of its kind and its first weight.
         kind: What the graph shows it to be: ``ffn-channel``, ``kv-group``, ``head``,
             ``query-head-in-group``, ``qk-dim``, ``vo-dim`` or ``residual``.
         index: Its place among the structures of its kind, in graph order.
@@ -110,7 +114,7 @@ def find_structures(program: Program) -> Coupling:
             kind = kinds[atom]
             structures.append(
                 Structure(
-                    name=f"{kind}/{found[0].weight}",
+                    name=f"{_FAMILY.get(kind, kind)}/{found[0].weight}",
                     kind=kind,
                     index=counts[kind],
                     size=atom.size,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch.fx import Node
@@ -12,7 +11,8 @@ from torch.fx import Node
 from prunec.passes.analysis.coupling import Coupling, Member, Structure
 from prunec.passes.analysis.importance.scores import Criterion, sum_over_units
 from prunec.passes.contract import Context, PassError
-from prunec.passes.ir import Entry, Interpreter, Program, language_feeds
+from prunec.passes.ir import Entry, Program, language_feeds
+from prunec.passes.ir.staged import StagedRun
 
 _BATCH = 8  # windows a forward pass; bounds memory
 
@@ -37,7 +37,9 @@ class Activation(Criterion):
         """See `Criterion.score`."""
         entry = program.main
         consumers = _consumers(entry, structures)
-        squares = _square_sums(program, entry, {n for n, _, _ in consumers}, context)
+        wanted = {node for node, _, _ in consumers}
+        nodes = [node for node in entry.graph.nodes if node in wanted]
+        squares = _square_sums(program, entry, nodes, context)
         result = {s.name: torch.zeros(s.size, dtype=torch.float64) for s in structures}
         for node, member, structure in consumers:
             result[structure.name] += sum_over_units(squares[node], member, structure, coupling)
@@ -68,34 +70,21 @@ def _consumers(
     ]
 
 
-class _InputSquares(Interpreter):
-    """Adds up the squared inputs of some nodes, and stops after the last of them."""
-
-    def __init__(self, program: Program, entry: Entry, nodes: set[Node]) -> None:
-        super().__init__(program, entry)
-        self.squares: dict[Node, torch.Tensor] = {}
-        self._by_name = {node.name: node for node in nodes}
-
-    def run_node(self, n: Node) -> Any:
-        """Look at a linear layer's input on its way."""
-        if n.name in self._by_name:
-            x = self.fetch_args_kwargs_from_env(n)[0][0]
-            total = x.flatten(0, -2).double().square().sum(0)
-            node = self._by_name[n.name]
-            self.squares[node] = self.squares.get(node, 0) + total
-        return super().run_node(n)
-
-
 def _square_sums(
-    program: Program, entry: Entry, nodes: set[Node], context: Context
+    program: Program, entry: Entry, nodes: list[Node], context: Context
 ) -> dict[Node, torch.Tensor]:
+    """The sum of squares over all tokens of each input of these nodes: [in], float64."""
     windows = context.require_calibration("criterion=activation")
-    interpreter = _InputSquares(program, entry, nodes)
+    squares = {node: torch.zeros((), dtype=torch.float64) for node in nodes}
+    names = [node.name for node in nodes]
     batches = windows.split(_BATCH)
     with torch.no_grad():
         for batch in context.progress(batches, "Activations", len(batches)):
-            interpreter.feed(language_feeds(entry, batch))
-    for node, total in interpreter.squares.items():
+            run = StagedRun(program, entry, [language_feeds(entry, batch)], names)
+            for node in nodes:
+                x = run.operand(run.advance(node.name, 0), 0, 0)
+                squares[node] = squares[node] + x.flatten(0, -2).square().sum(0).double()
+    for node, total in squares.items():
         if not torch.isfinite(total).all():
             raise PassError(f"activations at {node.name} are not finite: check the checkpoint")
-    return interpreter.squares
+    return squares
