@@ -58,13 +58,15 @@ def _verify_entry(name: str, entry: Entry, program: Program) -> None:
             raise ProgramError(f"entry {name}: node {node.name} has the kind {node.op}")
         if node.op == "call_function" and not is_allowed(node.target):
             raise ProgramError(f"entry {name}: node {node.name} calls {node.target}, no ATen op")
-    propagate(entry, program.weights)
-    for ports, nodes in (
+    contract = [
         (entry.inputs, entry.input_nodes()),
         (entry.outputs, entry.output_nodes()),
-    ):
+    ]
+    for ports, nodes in contract:
         if len(ports) != len(nodes):
             raise ProgramError(f"entry {name}: {len(ports)} ports for {len(nodes)} nodes")
+    propagate(entry, program.weights)
+    for ports, nodes in contract:
         for port, node in zip(ports, nodes, strict=True):
             _verify_port(name, port, node)
 

@@ -25,7 +25,7 @@ class Severity(enum.Enum):
 class ILogger:
     Severity = Severity
 
-    def log(self, severity: Severity, text: str) -> None:
+    def log(self, severity: enum.Enum, text: str) -> None:
         raise NotImplementedError
 
 
@@ -150,13 +150,13 @@ class FakeTensorRT(ModuleType):
         self.build_error = ""
         self.host_code_allowed = False
 
-    def Builder(self, logger: ILogger) -> Any:  # noqa: N802 - the library's name
+    def Builder(self, logger: Any) -> Any:  # noqa: N802 - the library's name
         return _Builder(self, logger)
 
-    def OnnxParser(self, network: Any, logger: ILogger) -> Any:  # noqa: N802
+    def OnnxParser(self, network: Any, logger: Any) -> Any:  # noqa: N802
         return _Parser(self.parser_errors)
 
-    def Runtime(self, logger: ILogger) -> Any:  # noqa: N802
+    def Runtime(self, logger: Any) -> Any:  # noqa: N802
         return _Runtime(self, logger)
 
 

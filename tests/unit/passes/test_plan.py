@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.models import small_program
+
+from prunec.passes.analysis.coupling import find_structures
+from prunec.passes.plan import Cut, Plan, PlanError, load_plan, save_plan
+
+PROGRAM = small_program()
+COUPLING = find_structures(PROGRAM)
+FIRST = COUPLING.structures[0]
+UNIT = Cut(FIRST.name, FIRST.kind, FIRST.index, FIRST.size, (0,))
+
+cuts = st.builds(
+    Cut,
+    st.text(),
+    st.sampled_from(["head", "ffn-channel"]),
+    st.integers(0, 99),
+    st.integers(1, 99),
+    st.lists(st.integers(0, 98), unique=True).map(lambda k: tuple(sorted(k))),
+)
+
+
+@given(st.builds(Plan, st.lists(cuts).map(tuple), st.text(), st.dictionaries(st.text(), st.text())))
+def test_plan_and_json_round_trip(plan: Plan) -> None:
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+def test_plan_and_file_round_trip(tmp_path: Path) -> None:
+    plan = Plan((UNIT,), PROGRAM.fingerprint(), {"keep": 0.5})
+    save_plan(plan, tmp_path / "plan.json")
+    assert load_plan(tmp_path / "plan.json") == plan
+
+
+@pytest.mark.parametrize(
+    ("cut", "message"),
+    [
+        (replace(UNIT, structure="nothing"), "no structure nothing"),
+        (replace(UNIT, size=99), "the plan expects 99"),
+        (replace(UNIT, keep=()), "leaves none"),
+        (replace(UNIT, keep=(1, 0)), "ascending"),
+        (replace(UNIT, keep=(0, 99)), "below"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused(cut: Cut, message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        Plan((cut,), PROGRAM.fingerprint()).selection(PROGRAM, COUPLING)
+
+
+def test_a_plan_for_another_model_is_refused() -> None:
+    with pytest.raises(PlanError, match="made for a program with the fingerprint abc"):
+        Plan((UNIT,), "abc").selection(PROGRAM, COUPLING)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}'])
+def test_a_damaged_plan_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(PlanError):
+        load_plan(tmp_path / "plan.json")
