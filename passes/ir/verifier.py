@@ -96,4 +96,4 @@ def is_allowed(target: object) -> bool:
     """Whether a node may call this: an ATen operator, or Python arithmetic on symbolic sizes."""
     if isinstance(target, OpOverload):
         return target.namespace in ("aten", "prims")
-    return getattr(operator, getattr(target, "__name__", ""), None) is target
+    return callable(target) and getattr(operator, target.__name__, None) is target
