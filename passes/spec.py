@@ -1,4 +1,4 @@
-"""Pipelines as text: ``score{criterion=activation},allocate{keep=0.75},remove-structures,refit``."""
+"""Pipelines as text: ``score{criterion=taylor},allocate{keep=0.75},remove-structures,refit``."""
 
 from __future__ import annotations
 

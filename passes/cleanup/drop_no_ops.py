@@ -76,9 +76,7 @@ def _is_same(a: Node, b: Node) -> bool:
     left, right = a.meta["val"], b.meta["val"]
     if left.dtype != right.dtype or left.dim() != right.dim():
         return False
-    return all(
-        _size_key(x) == _size_key(y) for x, y in zip(left.shape, right.shape, strict=True)
-    )
+    return all(_size_key(x) == _size_key(y) for x, y in zip(left.shape, right.shape, strict=True))
 
 
 def _size_key(size: Any) -> Any:

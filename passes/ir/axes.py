@@ -235,8 +235,8 @@ def split_front(axis: Axis, front: int) -> tuple[Axis, Axis]:
     stride = size(axis) // size(outermost)
     if front % stride:
         raise RefinementError(f"position {front} falls inside a group of {stride}")
-    first, rest = split_front(outermost, front // stride)
-    return product([first, *inner]), product([rest, *inner])
+    outer_first, outer_rest = split_front(outermost, front // stride)
+    return product([outer_first, *inner]), product([outer_rest, *inner])
 
 
 def _split_segments(parts: list[Axis], front: int) -> tuple[Axis, Axis]:
@@ -294,10 +294,8 @@ def is_cut(axis: Axis | None, selection: Selection) -> bool:
 def unit_of(axis: Axis, atom: Atom) -> Indices:
     """For each position of the axis the atom's unit that it belongs to, -1 where to none."""
     axis = resolve(axis)
-    if axis is atom:
-        return np.arange(atom.size)
     if isinstance(axis, Atom):
-        return np.full(axis.size, -1)
+        return np.arange(atom.size) if axis is atom else np.full(axis.size, -1)
     if isinstance(axis, Concat):
         return np.concatenate([unit_of(p, atom) for p in axis.parts])
     result = np.full(1, -1)

@@ -116,7 +116,9 @@ class Program:
             ProgramError: there are several, so the caller must choose.
         """
         if len(self.entries) != 1:
-            raise ProgramError(f"this program has the entry points {sorted(self.entries)}: name one")
+            raise ProgramError(
+                f"this program has the entry points {sorted(self.entries)}: name one"
+            )
         return next(iter(self.entries.values()))
 
     def parameters(self) -> dict[str, torch.Tensor]:

@@ -88,7 +88,9 @@ def language_feeds(
         Role.MASK: mask,
         Role.POSITIONS: positions(mask)[:, -new:],
     }
-    return {p.name: cache[p.name] if p.role is Role.CACHE else by_role[p.role] for p in entry.inputs}
+    return {
+        p.name: cache[p.name] if p.role is Role.CACHE else by_role[p.role] for p in entry.inputs
+    }
 
 
 def positions(mask: torch.Tensor) -> torch.Tensor:

@@ -96,4 +96,5 @@ def is_allowed(target: object) -> bool:
     """Whether a node may call this: an ATen operator, or Python arithmetic on symbolic sizes."""
     if isinstance(target, OpOverload):
         return target.namespace in ("aten", "prims")
-    return callable(target) and getattr(operator, target.__name__, None) is target
+    name = getattr(target, "__name__", None)
+    return name is not None and getattr(operator, name, None) is target

@@ -108,5 +108,3 @@ def _best(structure: Structure, scores: torch.Tensor, count: int) -> Cut:
     order = torch.argsort(scores, descending=True, stable=True)[:count]
     keep = tuple(sorted(int(i) for i in order))
     return Cut(structure.name, structure.kind, structure.index, structure.size, keep)
-
-

@@ -130,10 +130,8 @@ class _Edit:
 
     def _add_buffer(self, graph: Graph, reads: dict[str, str], table: torch.Tensor) -> Node:
         """A placeholder for an index table; equal tables are one."""
-        for name, there in self.new_buffers.items():
-            if torch.equal(there, table):
-                break
-        else:
+        name = next((n for n, t in self.new_buffers.items() if torch.equal(t, table)), None)
+        if name is None:
             name = f"kept_indices_{len(self.program.weights) + len(self.new_buffers)}"
             self.new_buffers[name] = table
         node = next((n for n in graph.nodes if reads.get(n.name) == name), None)

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.strategies import axes
 
 from prunec.passes.ir.axes import (
     Atom,
     Axis,
-    Refusal,
     RefinementError,
+    Refusal,
     concat,
     factors,
     fresh_copy,
@@ -28,6 +27,7 @@ from prunec.passes.ir.axes import (
     unify,
     unit_of,
 )
+from support.strategies import axes
 
 quick = settings(max_examples=200, deadline=None)
 

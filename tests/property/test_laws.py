@@ -7,9 +7,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.models import random_tokens, small_model, small_program
-from support.oracle import cache_law_error, law_error
-from support.strategies import selections
 
 from prunec.frontend.export import trace_model
 from prunec.passes.analysis.cost import measure
@@ -18,6 +15,9 @@ from prunec.passes.ir import Program, execute, language_feeds, verify
 from prunec.passes.ir.axes import Selection
 from prunec.passes.plan import Cut, Plan
 from prunec.passes.surgery import cut_program
+from support.models import random_tokens, small_model, small_program
+from support.oracle import cache_law_error, law_error
+from support.strategies import selections
 
 # float64 rounding through two layers of width 64; a wrong cut is off by more than 1e-3.
 ROUNDING = 1e-11
@@ -70,7 +70,9 @@ def test_cuts_compose(data: st.DataObject) -> None:
         structure = coupling.find(names[atom])
         assert structure is not None
         one_by_one = cut_program(one_by_one, coupling, {structure.atom: selection[atom]})
-    assert at_once.weights.keys() - at_once.buffers == one_by_one.weights.keys() - one_by_one.buffers
+    assert (
+        at_once.weights.keys() - at_once.buffers == one_by_one.weights.keys() - one_by_one.buffers
+    )
     for name, weight in at_once.parameters().items():
         assert torch.equal(weight, one_by_one.weights[name])
     feeds = language_feeds(at_once.main, TOKENS)

@@ -14,7 +14,6 @@ from prunec.passes.analysis.coupling.walk import walk_program
 from prunec.passes.ir import Program, Role
 from prunec.passes.ir.axes import Atom, Refusal, leaves, size
 
-
 # A KV group that is left with one query head is a head: its name must not change with that.
 _FAMILY = {"kv-group": "heads", "head": "heads"}
 

@@ -5,7 +5,6 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.models import small_program
 
 from prunec.passes.analysis.cost import measure
 from prunec.passes.analysis.coupling import find_structures
@@ -13,6 +12,7 @@ from prunec.passes.analysis.importance import Score
 from prunec.passes.contract import Context, PassError
 from prunec.passes.plan import Allocate, Plan
 from prunec.passes.surgery import RemoveStructures
+from support.models import small_program
 
 PROGRAM = small_program()
 
@@ -59,7 +59,7 @@ def test_more_budget_keeps_a_superset() -> None:
 
 
 def test_an_impossible_budget_says_what_would_help() -> None:
-    with pytest.raises(PassError, match="cannot be reached.*Raise keep, lower floor"):
+    with pytest.raises(PassError, match=r"cannot be reached.*Raise keep, lower floor"):
         planned(Allocate(0.05, kinds=("ffn-channel",)))
 
 

@@ -6,13 +6,13 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from support.models import small_program
 
 from prunec.passes import catalogue
 from prunec.passes.catalogue import CatalogueError, known_passes
 from prunec.passes.contract import Context, Pass
 from prunec.passes.manager import run_pipeline
 from prunec.passes.spec import parse_pipeline
+from support.models import small_program
 
 PACKAGE = Path(__file__).parents[2] / "support" / "third_party"
 

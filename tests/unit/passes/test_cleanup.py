@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.models import random_tokens, small_model, small_program
 
 from prunec.frontend.export import trace_model
 from prunec.passes.cleanup import DropDeadNodes, DropNoOps, MergeDuplicates
@@ -10,6 +9,7 @@ from prunec.passes.contract import Context, Pass
 from prunec.passes.ir import cast, execute, language_feeds, verify
 from prunec.passes.manager import run_pipeline
 from prunec.passes.pipelines import CLEAN
+from support.models import random_tokens, small_model, small_program
 
 TRACED = trace_model(small_model())
 TOKENS = random_tokens(3, 7)

@@ -3,12 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from support.models import llama_config, small_program
 
 from prunec.frontend.export import trace_config
 from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.ir import Program, propagate
 from prunec.passes.ir.shapes import copy_graph
+from support.models import llama_config, small_program
 
 COUPLING = find_structures(small_program())
 

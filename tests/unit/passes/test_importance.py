@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.models import random_tokens, small_program
 from torch.nn import functional as F
 
 from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.analysis.importance import CRITERIA, Score
 from prunec.passes.contract import Context, PassError
 from prunec.passes.ir import execute, language_feeds
+from support.models import random_tokens, small_program
 
 PROGRAM = small_program(torch.float64)
 COUPLING = find_structures(PROGRAM)

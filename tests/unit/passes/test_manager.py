@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from support.models import random_tokens, small_program
 
 from prunec.passes.contract import Context, Pass, PassError, Record
 from prunec.passes.ir import Program
 from prunec.passes.manager import PipelineError, run_pipeline
 from prunec.passes.spec import parse_pipeline
+from support.models import random_tokens, small_program
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class AddsAWeight(Pass):
 
 def test_a_failure_names_pass_options_and_trail() -> None:
     passes = (*parse_pipeline("merge-duplicates"), Refuses(count=5))
-    with pytest.raises(PipelineError, match=r"refuses\{count=5\} failed after merge-dup.*not today"):
+    with pytest.raises(
+        PipelineError, match=r"refuses\{count=5\} failed after merge-dup.*not today"
+    ):
         run_pipeline(small_program(), passes, Context())
 
 

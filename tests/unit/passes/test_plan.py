@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.models import small_program
 
 from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.plan import Cut, Plan, PlanError, load_plan, save_plan
+from support.models import small_program
 
 PROGRAM = small_program()
 COUPLING = find_structures(PROGRAM)

@@ -3,8 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support.models import random_tokens, small_program
-from support.oracle import relative_error
 
 from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.contract import Context, PassError
@@ -12,6 +10,8 @@ from prunec.passes.ir import Program, execute, language_feeds
 from prunec.passes.repair import Refit
 from prunec.passes.repair.refit import narrowed_layers
 from prunec.passes.surgery import cut_program
+from support.models import random_tokens, small_program
+from support.oracle import relative_error
 
 PROGRAM = small_program(torch.float64)
 TOKENS = random_tokens(8, 48)

@@ -13,7 +13,7 @@ aten = torch.ops.aten
 
 
 def relate_attention(site: Site) -> Axes:
-    """q [batch, h, new, d], k [batch, h, all, d], v [batch, h, all, dv] -> [batch, h, new, dv].
+    """Q [batch, h, new, d], k [batch, h, all, d], v [batch, h, all, dv] -> [batch, h, new, dv].
 
     With ``enable_gqa`` the keys' heads are repeated to the queries': h = kv heads × repeat.
     """

@@ -11,7 +11,7 @@ aten = torch.ops.aten
 
 
 def relate_linear(site: Site) -> Axes:
-    """x [..., in] · weight [out, in] (+ bias [out]) -> [..., out]."""
+    """X [..., in] · weight [out, in] (+ bias [out]) -> [..., out]."""
     x, weight = site.axes(site.node.args[0]), site.axes(site.node.args[1])
     consume(site, x[-1], weight[-1])
     produced = weight[0]
@@ -23,7 +23,7 @@ def relate_linear(site: Site) -> Axes:
 
 
 def relate_matmul(site: Site) -> Axes:
-    """a [..., n, k] · b [..., k, m] -> [..., n, m], leading dimensions broadcast."""
+    """A [..., n, k] · b [..., k, m] -> [..., n, m], leading dimensions broadcast."""
     a, b = (site.axes(operand) for operand in site.node.args[:2])
     if len(a) < 2 or len(b) < 2:
         return refuse_all(site, "a product with a vector has no rule yet")
@@ -38,7 +38,7 @@ def relate_matmul(site: Site) -> Axes:
 
 
 def relate_embedding(site: Site) -> Axes:
-    """weight [rows, width], indices [...] -> [..., width]; data chooses the rows."""
+    """Weight [rows, width], indices [...] -> [..., width]; data chooses the rows."""
     rows, width = site.axes(site.node.args[0])
     site.refuse(rows, "its rows are chosen by the input, so none can be removed")
     site.use(Use.PRODUCED, width)

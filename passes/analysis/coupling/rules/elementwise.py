@@ -32,9 +32,7 @@ def relate_elementwise(site: Site) -> Axes:
 
 def cut_elementwise(site: CutSite) -> None:
     """Gather operands that have no parameters behind them where this use needs fewer."""
-    for operand, copied in zip(
-        site.before.all_input_nodes, site.node.all_input_nodes, strict=True
-    ):
+    for operand, copied in zip(site.before.all_input_nodes, site.node.all_input_nodes, strict=True):
         axes = site.walk.gathers.get((site.before, operand), ())
         gathered = copied
         for dim, axis in enumerate(axes):
@@ -55,13 +53,18 @@ def relate_cast_to_other(site: Site) -> Axes:
     return site.axes(site.node.args[0])
 
 
+# fmt: off
 _SAME_SHAPE = (
-    "abs neg exp log sqrt rsqrt reciprocal pow square sin cos tanh erf sigmoid relu silu gelu "
-    "hardtanh leaky_relu elu clamp clamp_min clamp_max floor ceil round sign logical_not "
-    "bitwise_not add sub mul div maximum minimum where masked_fill eq ne lt le gt ge logical_and "
-    "logical_or bitwise_and bitwise_or __and__ __or__ clone contiguous detach alias dropout to "
-    "_to_copy zeros_like ones_like full_like nan_to_num isnan isinf mish softplus hardswish relu6"
-).split()
+    "abs", "neg", "exp", "log", "sqrt", "rsqrt", "reciprocal", "pow", "square", "sin", "cos",
+    "tanh", "erf", "sigmoid", "relu", "silu", "gelu", "hardtanh", "leaky_relu", "elu", "clamp",
+    "clamp_min", "clamp_max", "floor", "ceil", "round", "sign", "logical_not", "bitwise_not",
+    "add", "sub", "mul", "div", "maximum", "minimum", "where", "masked_fill", "eq", "ne", "lt",
+    "le", "gt", "ge", "logical_and", "logical_or", "bitwise_and", "bitwise_or", "__and__",
+    "__or__", "clone", "contiguous", "detach", "alias", "dropout", "to", "_to_copy", "zeros_like",
+    "ones_like", "full_like", "nan_to_num", "isnan", "isinf", "mish", "softplus", "hardswish",
+    "relu6",
+)
+# fmt: on
 
 _RULE = Rule(relate_elementwise, cut_elementwise)
 RULES = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.fx import Node
 
@@ -34,7 +36,7 @@ def relate_cat(site: Site) -> Axes:
 def relate_slice(site: Site) -> Axes:
     """A range of one dimension: a segment of it."""
     axes = list(site.axes(site.node.args[0]))
-    dim, start, stop, step = _bounds(site.node)
+    dim, start, step = _bounds(site.node)
     axis = axes[dim]
     if axis is None:
         return tuple(axes)
@@ -59,7 +61,7 @@ def relate_slice(site: Site) -> Axes:
 
 def cut_slice(site: CutSite) -> None:
     """Move the bounds: count what stays before the range and inside it."""
-    dim, start, _, _ = _bounds(site.before)
+    dim, start, _ = _bounds(site.before)
     whole, part = site.axes(site.before.args[0])[dim], site.axes()[dim]
     if whole is None or part is None or not site.is_cut(whole):
         return
@@ -68,17 +70,18 @@ def cut_slice(site: CutSite) -> None:
     site.set_argument(3, before + site.kept_size(part))
 
 
-def _bounds(node: Node) -> tuple[int, int, int, int]:
-    """Dimension, start, stop and step of a slice, for static dimensions never negative."""
+def _bounds(node: Node) -> tuple[int, int, int]:
+    """Dimension, start and step of a slice; start is never negative."""
     source = node.args[0]
     assert isinstance(source, Node)
     sizes = source.meta["val"].shape
-    dim, start, stop, step = [*node.args[1:], *(0, None, None, 1)[len(node.args) - 1 :]]
-    dim = int(dim) % len(sizes)  # type: ignore[arg-type]
+    given: dict[str, Any] = dict(zip(("dim", "start", "end", "step"), node.args[1:], strict=False))
+    dim = given.get("dim", 0) % len(sizes)
     if not isinstance(sizes[dim], int):
-        return dim, 0, 0, 1
-    start, stop, step = slice(start, stop, step).indices(sizes[dim])
-    return dim, start, stop, step
+        return dim, 0, 1
+    whole = slice(given.get("start"), given.get("end"), given.get("step", 1))
+    start, _, step = whole.indices(sizes[dim])
+    return dim, start, step
 
 
 def relate_select(site: Site) -> Axes:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.models import random_tokens, small_program
 
 from prunec.passes.ir import (
     ProgramError,
@@ -16,6 +15,7 @@ from prunec.passes.ir import (
     save_program,
     verify,
 )
+from support.models import random_tokens, small_program
 
 PROGRAM = small_program()
 TOKENS = random_tokens(2, 6)
