@@ -1,0 +1,94 @@
+"""``x * cos + cat(-x2, x1) * sin`` with ``x = cat(x1, x2)`` -> ``RotaryEmbedding(x, cos1, sin1)``.
+
+cos and sin are the tables of a step, [batch, token, head_dim], whose halves are equal; cos1 and
+sin1 are their first halves, [batch, token, head_dim / 2], one pair for all layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.onnx.ops  # registers torch.ops.onnx
+from torch.fx import Node
+
+from prunec.backends.onnx.draft import CAST, Draft, aten, calls, insert, replace
+
+_UNARY = (aten.cos.default, aten.sin.default, aten.mul.Tensor, CAST)
+
+
+def fuse_rotary_embedding(draft: Draft) -> int:
+    """Replace every rotation spelled out in elementary operators; return how many."""
+    fused = 0
+    halves: dict[Node, Node] = {}
+    for node in list(draft.graph.nodes):
+        found = _match(node)
+        if found is None:
+            continue
+        source, *tables = found
+        for table in tables:
+            if table not in halves:
+                halves[table] = _first_half(table)
+        rotary = torch.ops.onnx.RotaryEmbedding.opset23
+        replace(node, insert(node, rotary, source, *(halves[t] for t in tables)))
+        fused += 1
+    draft.graph.eliminate_dead_code()
+    return fused
+
+
+def _match(node: Node) -> tuple[Node, Node, Node] | None:
+    if not calls(node, aten.add.Tensor) or not all(calls(a, aten.mul.Tensor) for a in node.args):
+        return None
+    straight, turned = node.args
+    source, cos = straight.args  # type: ignore[union-attr]
+    rotated, sin = turned.args  # type: ignore[union-attr]
+    if not _is_half_turn(rotated, source):
+        return None
+    tables = [_table(value, source) for value in (cos, sin)]
+    return None if None in tables else (source, *tables)  # type: ignore[return-value]
+
+
+def _is_half_turn(value: Any, source: Any) -> bool:
+    """``cat(-x[half:], x[:half])`` over the last of four dimensions."""
+    if not calls(value, aten.cat.default) or value.args[1:] not in ((-1,), (3,)):
+        return False
+    first, second = value.args[0]
+    if not calls(first, aten.neg.default) or not all(
+        calls(s, aten.slice.Tensor) and s.args[0] is source and s.args[1] in (3, -1)
+        for s in (first.args[0], second)
+    ):
+        return False
+    width = source.meta["val"].shape[-1]
+    half = width // 2
+    upper, lower = first.args[0].args[2:], second.args[2:]
+    return upper[0] == half and upper[1] >= width and lower == (0, half)
+
+
+def _table(value: Any, source: Node) -> Node | None:
+    """The table behind ``unsqueeze(table, 1)``, if it is as wide as x and its halves are equal."""
+    if not calls(value, aten.unsqueeze.default) or value.args[1] != 1:
+        return None
+    table = value.args[0]
+    if table.meta["val"].dim() != 3 or table.meta["val"].shape[-1] != source.meta["val"].shape[-1]:
+        return None
+    return table if _halved_angles(table) is not None else None
+
+
+def _halved_angles(table: Node) -> Node | None:
+    """The angles f where the table is computed elementwise from ``cat(f, f)``."""
+    node = table
+    while calls(node, *_UNARY):
+        if node.target is aten.mul.Tensor and isinstance(node.args[1], Node):
+            return None
+        node = node.args[0]  # type: ignore[assignment]
+    if not calls(node, aten.cat.default) or node.args[1:] not in ((-1,), (2,)):
+        return None
+    parts = node.args[0]
+    return parts[0] if len(parts) == 2 and parts[0] is parts[1] else None  # type: ignore
+
+
+def _first_half(table: Node) -> Node:
+    """The same elementwise computation on f in place of ``cat(f, f)``."""
+    if calls(table, aten.cat.default):
+        return table.args[0][0]  # type: ignore
+    source, *rest = table.args
+    return insert(table, table.target, _first_half(source), *rest, **table.kwargs)  # type: ignore[arg-type]

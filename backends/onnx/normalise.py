@@ -1,0 +1,89 @@
+"""Bring a draft into its plainest form: no call that changes nothing, no value computed twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.fx import Graph, Node
+
+from prunec.backends.onnx.draft import CAST, Draft, aten, calls, insert, replace, same_dtype, same_shape
+from prunec.passes.ir.shapes import is_tensor
+
+_CASTS = (aten.to.other, aten.to.dtype, aten.to.device, aten.to.dtype_layout, CAST)
+_COPIES = (
+    aten.contiguous.default,
+    aten.clone.default,
+    aten.alias.default,
+    aten.detach.default,
+    aten.view.default,
+    aten.reshape.default,
+    aten.expand.default,
+    aten.slice.Tensor,
+    *_CASTS,
+)
+"""These return their first argument wherever they keep its shape and dtype."""
+
+
+def normalise(draft: Draft) -> None:
+    """Follow casts to their dtype, drop calls without effect, share equal values.
+
+    ``to.other(x, w)`` -> ``_to_copy(x, dtype of w)``; ``to(x)``, ``view(x)``, ``expand(x)``,
+    ``slice(x)``, ``x * 1``, ``x + 0``, ``x & true`` -> ``x`` where that is what they compute;
+    Python's ``x & y`` -> ``bitwise_and(x, y)``, which has a translation of its own.
+    """
+    for node in list(draft.graph.nodes):
+        if node.op == "call_function" and is_tensor(node):
+            _simplify(node)
+    share_equal_values(draft.graph)
+    draft.graph.eliminate_dead_code()
+    draft.drop_unread_weights()
+
+
+def share_equal_values(graph: Graph) -> None:
+    """Compute every value once: the first node that does it serves all readers.
+
+    Symbolic sizes are equal where their expressions are, whatever input they were read from.
+    """
+    seen: dict[str, Node] = {}
+    for node in list(graph.nodes):
+        if node.op != "call_function":
+            continue
+        value = node.meta["val"]
+        is_size = isinstance(value, torch.SymInt)
+        key = str(value) if is_size else repr((node.target, node.args, node.kwargs))
+        if key in seen:
+            replace(node, seen[key])
+        else:
+            seen[key] = node
+
+
+def _simplify(node: Node) -> None:
+    source = node.args[0]
+    if _is_idle(node, source):
+        replace(node, source)  # type: ignore[arg-type]
+    elif calls(node, aten.__and__.Tensor, aten.bitwise_and.Tensor):
+        node.target = aten.bitwise_and.Tensor
+        if _is_true(source):
+            replace(node, node.args[1])  # type: ignore[arg-type]
+    elif calls(node, *_CASTS):
+        replace(node, insert(node, CAST, source, dtype=node.meta["val"].dtype))
+
+
+def _is_idle(node: Node, source: Any) -> bool:
+    if not isinstance(source, Node) or not is_tensor(source):
+        return False
+    if not same_dtype(node, source) or not same_shape(node, source):
+        return False
+    if calls(node, aten.mul.Tensor, aten.add.Tensor):
+        neutral = 1 if node.target is aten.mul.Tensor else 0
+        return not isinstance(node.args[1], Node) and node.args[1] == neutral
+    return calls(node, *_COPIES)
+
+
+def _is_true(value: Any) -> bool:
+    return (
+        calls(value, aten.new_ones.default)
+        and value.meta["val"].dtype == torch.bool
+        and value.meta["val"].dim() == 0
+    )

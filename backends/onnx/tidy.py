@@ -1,0 +1,27 @@
+"""What the exporter leaves behind: spare outputs, trace metadata, values computed twice."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+
+def tidy(model: ir.Model) -> None:
+    """Drop spare outputs, repeated and unread values, and the notes of the trace."""
+    for node in model.graph:
+        _drop_spare_outputs(node)
+    for step in (
+        common.CommonSubexpressionEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.ClearMetadataAndDocStringPass(),
+    ):
+        step(model)
+
+
+def _drop_spare_outputs(node: ir.Node) -> None:
+    """TensorRT takes an ``Attention`` with one output only; an unread one costs time elsewhere."""
+    used = [i for i, value in enumerate(node.outputs) if value.uses() or value.is_graph_output()]
+    if used and used[-1] + 1 < len(node.outputs):
+        node.resize_outputs(used[-1] + 1)
