@@ -1,0 +1,107 @@
+"""PyTorch on the GPU: parity with the CPU, and how long dense and pruned programs take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from gpu_parity import compare, walk_cached, walk_whole
+from gpu_programs import SIDES, Bench
+from gpu_timing import time_generation, time_in_turn
+from torch.fx import GraphModule
+
+from prunec.backends.torch import TorchRunner
+from prunec.backends.torch.place import place
+from prunec.passes.ir import Program, language_feeds
+from prunec.passes.ir.program import Role
+from prunec.passes.ir.run import arguments
+
+# Sums in another order, 30 layers deep; TF32 stays off.
+FLOAT32 = 1e-4
+# A bfloat16 has 8 bits: 0.4 % in each of some hundred roundings that partly cancel.
+BFLOAT16 = 0.1
+
+
+def cuda_runner(program: Program) -> TorchRunner:
+    """A runner on the GPU."""
+    return TorchRunner(place(program, "cuda"), "cuda")
+
+
+@torch.no_grad()
+def check_parity(bench: Bench) -> dict[str, Any]:
+    """GPU against CPU in float32, bfloat16 against float32, cached steps against one pass."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    results: dict[str, Any] = {}
+    for side in SIDES:
+        wide = bench.program(side, torch.float32)
+        expected = walk_whole(TorchRunner(wide))
+        on_gpu = cuda_runner(wide)
+        reduced = cuda_runner(bench.program(side, torch.bfloat16))
+        results[side] = {
+            "float32_against_cpu": compare(walk_whole(on_gpu), expected, FLOAT32),
+            "float32_cached_against_whole": compare(walk_cached(on_gpu), expected, FLOAT32),
+            "bfloat16_against_float32": compare(walk_cached(reduced), expected, BFLOAT16),
+        }
+    return results
+
+
+@torch.no_grad()
+def measure_latency(bench: Bench) -> dict[str, Any]:
+    """Prefill and decode of both sides in bfloat16, launched eagerly and as CUDA graphs."""
+    options = bench.options
+    placed = {s: place(bench.program(s, torch.bfloat16), "cuda") for s in SIDES}
+    stream = torch.cuda.Stream()
+    results: dict[str, Any] = {"dtype": "bfloat16", "batch": options.batch}
+    with torch.cuda.stream(stream):
+        for phase, new, past in (
+            ("prefill", options.prompt_tokens, 0),
+            ("decode", 1, options.prompt_tokens),
+        ):
+            eager = {s: _call(placed[s], options.batch, new, past) for s in SIDES}
+            results[phase] = {
+                "new_tokens": new,
+                "past_tokens": past,
+                "eager": time_in_turn(eager, options.warmup, options.repeats),
+                "cuda_graph": _time_graphs(eager, bench),
+            }
+        runners = {s: TorchRunner(p, "cuda") for s, p in placed.items()}
+        results["generation"] = time_generation(bench, runners)
+    return results
+
+
+def _call(program: Program, batch: int, new: int, past: int) -> Callable[[], object]:
+    """One step on fixed inputs that lie on the GPU."""
+    entry = program.main
+    tokens = torch.zeros(batch, new, dtype=torch.int64, device="cuda")
+    mask = torch.ones(batch, past + new, dtype=torch.int64, device="cuda")
+    sizes = {"batch_size": batch, "past_sequence_length": past}
+    cache = {
+        port.name: torch.randn(
+            [s if isinstance(s, int) else sizes[s] for s in port.shape], device="cuda"
+        ).to(port.dtype)
+        for port in entry.ports(Role.CACHE)[0]
+    }
+    module = GraphModule({}, entry.graph)
+    inputs = arguments(program, entry, language_feeds(entry, tokens, mask, cache))
+    return lambda: module(*inputs)
+
+
+def _time_graphs(eager: dict[str, Callable[[], object]], bench: Bench) -> dict[str, Any]:
+    try:
+        graphs = {side: _capture(work) for side, work in eager.items()}
+    except RuntimeError as error:  # an operator that waits for the GPU cannot be captured
+        torch.cuda.synchronize()
+        return {"skipped": f"cannot be captured: {str(error).splitlines()[0]}"}
+    replays = {side: graph.replay for side, graph in graphs.items()}
+    return time_in_turn(replays, bench.options.warmup, bench.options.repeats)
+
+
+def _capture(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
+    for _ in range(3):
+        work()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+        work()
+    return graph
