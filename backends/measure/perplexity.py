@@ -1,0 +1,95 @@
+"""Perplexity of a runner on windows of text."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from prunec.backends.measure.likelihood import (
+    Progress,
+    mean_and_stderr,
+    silent,
+    split,
+    token_nll,
+    window_logits,
+)
+from prunec.backends.measure.versions import versions
+from prunec.backends.runner import Runner
+
+# The protocol of published tables: non-overlapping windows from the start of the text.
+WINDOW_TOKENS = 1024
+WINDOW_COUNT = 60
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """How well a runner predicts a text.
+
+    Attributes:
+        runner: The runner's name.
+        perplexity: exp of `nll`.
+        nll: Negative log-likelihood in nats, mean over all predicted tokens.
+        nll_stderr: Its standard error, from the spread between windows.
+        windows: How many windows.
+        tokens: How many tokens were predicted.
+        seconds: Wall time.
+        text: What the windows are, as their maker describes it: source, sha256, ...
+        versions: What it was measured with.
+    """
+
+    runner: str
+    perplexity: float
+    nll: float
+    nll_stderr: float | None
+    windows: int
+    tokens: int
+    seconds: float
+    text: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=versions)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values under the attributes' names."""
+        return asdict(self)
+
+
+def perplexity(
+    runner: Runner,
+    windows: torch.Tensor,
+    *,
+    text: Mapping[str, Any] | None = None,
+    batch: int | None = None,
+    progress: Progress = silent,
+) -> Perplexity:
+    """Measure perplexity: each token of a window but the first, from those before it.
+
+    Args:
+        runner: The model.
+        windows: [window, token], int64.
+        text: Describes the windows in the result.
+        batch: Windows that are run together; few where not given. Changes only the rounding.
+        progress: Shows the batches.
+    """
+    started = time.perf_counter()
+    batches = split(windows, batch)
+    nll = torch.cat(
+        [
+            token_nll(window_logits(runner, rows), rows[:, 1:]).double().mean(1)
+            for rows in progress(batches, "measuring perplexity", len(batches))
+        ]
+    )  # [window]
+    mean, stderr = mean_and_stderr(nll.tolist())
+    return Perplexity(
+        runner=runner.name,
+        perplexity=math.exp(mean),
+        nll=mean,
+        nll_stderr=stderr,
+        windows=len(windows),
+        tokens=windows[:, 1:].numel(),
+        seconds=time.perf_counter() - started,
+        text=dict(text or {}),
+    )

@@ -1,0 +1,83 @@
+"""Turn a specification of text into windows of tokens."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prunec.frontend.calibration.documents import read_text
+from prunec.frontend.calibration.spec import (
+    SELF,
+    CalibrationError,
+    CalibrationSet,
+    CalibrationSpec,
+    Progress,
+)
+from prunec.frontend.calibration.written import Author, written_windows
+
+
+def _silent(items: Iterable[Any], title: str, total: int) -> Iterator[Any]:
+    return iter(items)
+
+
+def calibration_tokens(
+    spec: CalibrationSpec,
+    tokenizer: Any,
+    author: Author | None = None,
+    *,
+    cache: Path | None = None,
+    progress: Progress = _silent,
+) -> CalibrationSet:
+    """Obtain the windows of a specification; the same call gives the same tokens.
+
+    Args:
+        spec: Which text, and how much of it. Serves text to measure on as well.
+        tokenizer: Of transformers.
+        author: The dense model; needed for the source ``self`` only.
+        cache: Where text that the model wrote is kept; written anew each time where None.
+        progress: Shows the writing, token by token.
+
+    Raises:
+        CalibrationError: the text is missing, malformed or too short.
+    """
+    if spec.source == SELF:
+        if author is None:
+            raise CalibrationError("the source self needs the model that is to write the text")
+        tokens = written_windows(spec, tokenizer, author, cache, progress)
+        return _described(spec, tokens, tokens.numpy().tobytes())
+    text = read_text(spec.source, spec.end_window * spec.window_tokens)
+    return _described(spec, _cut(spec, _tokenise(tokenizer, text)), text.encode())
+
+
+def _tokenise(tokenizer: Any, text: str) -> list[int]:
+    """One piece, without special tokens; `verbose` would warn that it is long."""
+    found: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    return found
+
+
+def _cut(spec: CalibrationSpec, tokens: list[int]) -> torch.Tensor:
+    first, end = (i * spec.window_tokens for i in (spec.first_window, spec.end_window))
+    if len(tokens) < end:
+        raise CalibrationError(
+            f"{spec.source} has {len(tokens)} tokens, that is {len(tokens) // spec.window_tokens} "
+            f"windows of {spec.window_tokens}; windows {spec.first_window} to "
+            f"{spec.end_window - 1} need {end}. Give more text, or ask for fewer windows"
+        )
+    return torch.tensor(tokens[first:end], dtype=torch.int64).reshape(-1, spec.window_tokens)
+
+
+def _described(spec: CalibrationSpec, tokens: torch.Tensor, content: bytes) -> CalibrationSet:
+    description = {
+        "source": spec.source,
+        "sha256": hashlib.sha256(content).hexdigest(),  # of the text; of the tokens for `self`
+        "windows": spec.window_count,
+        "window_tokens": spec.window_tokens,
+        "first_window": spec.first_window,
+        "tokens": tokens.numel(),
+        "seed": spec.seed,
+    }
+    return CalibrationSet(tokens, description)
