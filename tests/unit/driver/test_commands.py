@@ -1,0 +1,142 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from prunec import __version__
+from prunec.driver.explaining import DEFECT, INTERRUPTED, MISTAKE, ExplainingGroup
+from prunec.driver.main import app
+from prunec.passes.contract import PassError
+from support.checkpoints import write_llama
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_llama(tmp_path_factory.mktemp("checkpoint"))
+
+
+def failing_app(error: BaseException) -> typer.Typer:
+    failing = typer.Typer(cls=ExplainingGroup)
+
+    @failing.callback()
+    def main(debug: bool = False) -> None:
+        """Group."""
+
+    @failing.command()
+    def fail() -> None:
+        raise error
+
+    return failing
+
+
+def test_the_version_is_printed() -> None:
+    result = runner.invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout.strip()) == (0, f"prunec {__version__}")
+
+
+@pytest.mark.parametrize("command", ["run", "demo", "explain", "passes", "eval", "bench", "check"])
+def test_every_command_has_json_and_an_example(command: str) -> None:
+    result = runner.invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    assert "--json" in result.stdout
+    assert f"prunec {command}" in result.stdout
+
+
+def test_passes_are_listed_as_json() -> None:
+    result = runner.invoke(app, ["passes", "--json"])
+    listed = {row["name"]: row for row in json.loads(result.stdout)["passes"]}
+    assert listed["drop-no-ops"]["is_exact"]
+    assert not listed["remove-structures"]["is_exact"]
+    assert listed["allocate"]["options"]["keep"] == 0.75
+    assert {row["owner"] for row in listed.values()} >= {"prunec"}
+
+
+def test_passes_are_listed_for_people() -> None:
+    result = runner.invoke(app, ["passes"])
+    assert "remove-structures" in result.stdout
+    assert "lossy" in result.stdout
+
+
+def test_explain_needs_no_weights(model: Path) -> None:
+    result = runner.invoke(app, ["explain", str(model), "--json"])
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    kinds = {row["kind"]: row for row in document["kinds"]}
+    assert kinds["kv-group"]["structures"] == 2
+    assert kinds["ffn-channel"]["units"] == [96]
+    assert any("embedding" in row["node"] for row in document["refused"])
+
+
+def truncated(model: Path, folder: Path) -> list[str]:
+    (folder / "config.json").write_bytes((model / "config.json").read_bytes())
+    weights = (model / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[:-100])
+    return ["explain", str(folder)]
+
+
+def unknown_architecture(model: Path, folder: Path) -> list[str]:
+    (folder / "config.json").write_text('{"model_type": "perceptron"}')
+    (folder / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
+    return ["explain", str(folder)]
+
+
+MISTAKES: dict[str, tuple[Callable[[Path, Path], list[str]], str]] = {
+    "missing model": (lambda m, f: ["explain", str(f / "no")], "no model at"),
+    "truncated weights": (truncated, "cut short"),
+    "unknown architecture": (unknown_architecture, "perceptron"),
+    "unknown recipe": (lambda m, f: ["run", "dmeo"], "Did you mean 'demo'"),
+    "missing result": (lambda m, f: ["check", str(f)], "no program.json"),
+    "empty folder": (lambda m, f: ["bench", str(f)], "Expected program.json"),
+    "missing text": (lambda m, f: ["eval", str(m), "--text", str(f / "no")], "no such file"),
+    "missing questions": (lambda m, f: ["eval", str(m), "--choices", str(f / "no")], "no"),
+    "nothing to measure": (lambda m, f: ["eval", str(m)], "--text"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_ends_with_one_message_and_exit_code_2(
+    case: str, model: Path, tmp_path: Path
+) -> None:
+    arguments, expected = MISTAKES[case]
+    result = runner.invoke(app, arguments(model, tmp_path))
+    assert result.exit_code == MISTAKE
+    assert expected in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_an_error_of_a_pass_is_a_mistake_that_can_be_mended() -> None:
+    result = runner.invoke(failing_app(PassError("no scores: put score before")), ["fail"])
+    assert (result.exit_code, result.stderr) == (MISTAKE, "Error: no scores: put score before\n")
+
+
+def test_a_full_disk_says_what_to_do() -> None:
+    result = runner.invoke(failing_app(OSError(28, "No space left", "/x/y")), ["fail"])
+    assert result.exit_code == MISTAKE
+    assert "/x/y: the disk is full. Free some space" in result.stderr
+
+
+def test_an_interrupt_says_what_is_left_in_place() -> None:
+    interrupt = KeyboardInterrupt()
+    interrupt.add_note("The result before is as it was.")
+    result = runner.invoke(failing_app(interrupt), ["fail"])
+    assert result.exit_code == INTERRUPTED
+    assert "is as it was" in result.stderr
+
+
+def test_a_defect_asks_for_a_report_and_hides_its_traceback() -> None:
+    result = runner.invoke(failing_app(ZeroDivisionError("x / 0")), ["fail"])
+    assert result.exit_code == DEFECT
+    assert "ZeroDivisionError: x / 0" in result.stderr
+    assert "--debug" in result.stderr
+
+
+def test_debug_shows_the_traceback_wherever_it_stands() -> None:
+    app_ = failing_app(ZeroDivisionError("x / 0"))
+    for arguments in (["--debug", "fail"], ["fail", "--debug"]):
+        assert "Traceback" in runner.invoke(app_, arguments).stderr

@@ -1,0 +1,77 @@
+import json
+from typing import Any
+
+import pytest
+
+from prunec.driver.formats import (
+    format_bytes,
+    format_change,
+    format_count,
+    format_json,
+    format_kind,
+    format_seconds,
+)
+from prunec.driver.page import render_page
+from prunec.driver.summary import summarise
+from support.reports import example_report
+
+
+@pytest.fixture
+def report() -> dict[str, Any]:
+    return example_report()
+
+
+def test_the_page_needs_nothing_from_elsewhere(report: dict[str, Any]) -> None:
+    page = render_page(report)
+    assert page.startswith("<!doctype html>")
+    for reference in ("http:", "https:", "<script", "<link", "@import"):
+        assert reference not in page
+
+
+def test_the_page_shows_sizes_quality_and_answers(report: dict[str, Any]) -> None:
+    page = render_page(report)
+    for text in ("134.5 M", "79.65 M", "-25.0 %", "7.94", "0.412", "73.1 %", "Paris"):
+        assert text in page
+
+
+def test_layers_may_differ_and_lack_a_kind(report: dict[str, Any]) -> None:
+    report["kinds"][0]["layers"].pop()
+    page = render_page(report)
+    assert "layer 1: 700 of 1536 kept" in page
+    assert page.count('class="kept"') == 3
+
+
+def test_a_report_without_cuts_has_no_plot(report: dict[str, Any]) -> None:
+    report["kinds"] = []
+    assert "What was kept" not in render_page(report)
+
+
+def test_what_models_say_is_escaped(report: dict[str, Any]) -> None:
+    report["sentence"]["after"] = "<script>alert(1)</script>"
+    assert "<script>" not in render_page(report)
+
+
+def test_the_summary_names_files_and_next_commands(report: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(summarise(report))
+    for text in ("out/onnx/", "prunec check out", "7.94", "x 1.50", "Paris"):
+        assert text in captured.get()
+
+
+def test_numbers_are_short_and_have_units() -> None:
+    assert format_count(134_515_008) == "134.5 M"
+    assert format_bytes(512) == "512 bytes"
+    assert format_bytes(2_000_000_000) == "2 GB"
+    assert format_change(200, 150) == "-25.0 %"
+    assert format_change(0, 1) == "-"
+    assert format_change(10_000, 10_001) == "0 %"
+    assert format_seconds(151) == "2 min 31 s"
+    assert format_kind("kv-group") == "KV groups"
+
+
+def test_json_has_no_numbers_that_json_does_not_know() -> None:
+    text = format_json({"a": float("nan"), "b": [1.0, float("inf")], "c": {"d": 2}})
+    assert json.loads(text) == {"a": None, "b": [1.0, None], "c": {"d": 2}}

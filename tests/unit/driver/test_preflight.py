@@ -1,0 +1,107 @@
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+
+from prunec.backends.tensorrt import EngineError
+from prunec.driver.preflight import (
+    PreflightError,
+    estimate_bytes,
+    require_budget,
+    require_engine,
+    require_output,
+    require_space,
+    require_text,
+)
+from prunec.driver.recipe import EngineSection, Recipe
+from prunec.frontend.calibration import CalibrationError
+from prunec.passes.contract import PassError
+from prunec.passes.spec import parse_pipeline
+from support.models import small_program
+
+
+def recipe(folder: Path, engine: bool = False) -> Recipe:
+    document = {
+        "model": {"source": "x"},
+        "pipeline": {"passes": "clean"},
+        "output": {"folder": folder, "engine": engine},
+    }
+    return Recipe.model_validate(document)
+
+
+def test_a_text_that_is_missing_is_known_at_once(tmp_path: Path) -> None:
+    wanted = recipe(tmp_path / "out")
+    text = wanted.evaluate.model_copy(update={"text": tmp_path / "no.txt"})
+    with pytest.raises(CalibrationError, match=r"no\.txt"):
+        require_text(wanted.model_copy(update={"evaluate": text}), tokenizer=None)
+
+
+def test_a_new_or_former_result_folder_is_accepted(tmp_path: Path) -> None:
+    require_output(tmp_path / "new" / "out")
+    (tmp_path / "report.json").touch()
+    require_output(tmp_path)
+
+
+def test_a_folder_of_the_users_own_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(PreflightError, match="no result of prunec"):
+        require_output(tmp_path)
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PreflightError, match="is a file"):
+        require_output(tmp_path / "file")
+
+
+def test_a_missing_library_names_the_extra_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EngineError, match=r"prunec\[rtx\]"):
+        require_engine(EngineSection())
+
+
+def test_a_target_that_the_library_does_not_know_names_those_it_knows() -> None:
+    pytest.importorskip("tensorrt_rtx")
+    with pytest.raises(EngineError, match=r"9\.0.*8\.9"):
+        require_engine(EngineSection(targets=["9.0"]))
+
+
+def test_no_engine_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert require_engine(None) is None
+
+
+def test_a_budget_that_the_model_cannot_meet_is_refused_without_weights() -> None:
+    passes = parse_pipeline("score,allocate{keep=0.02},remove-structures")
+    with pytest.raises(PassError, match=r"keep=0\.02"):
+        require_budget(small_program(), passes)
+
+
+def test_a_kind_that_the_model_lacks_is_refused_without_weights() -> None:
+    passes = parse_pipeline("score,allocate{kinds=expert},remove-structures")
+    with pytest.raises(PassError, match="expert"):
+        require_budget(small_program(), passes)
+
+
+def test_an_allocation_before_any_score_is_refused_without_weights() -> None:
+    with pytest.raises(PassError, match="nothing is scored"):
+        require_budget(small_program(), parse_pipeline("clean,allocate,score"))
+
+
+def test_a_possible_budget_passes() -> None:
+    require_budget(small_program(), parse_pipeline("score,allocate,remove-structures,refit"))
+
+
+def test_a_full_disk_is_known_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage)
+    with pytest.raises(PreflightError, match="1 kB free"):
+        require_space(small_program(), recipe(tmp_path / "out"))
+
+
+def test_an_engine_adds_to_the_space_that_is_needed(tmp_path: Path) -> None:
+    sizes = [estimate_bytes(small_program(), recipe(tmp_path, engine)) for engine in (False, True)]
+    assert sizes[0] < sizes[1]

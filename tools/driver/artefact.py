@@ -1,0 +1,156 @@
+"""Open whatever a user points at as a model that can be run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from prunec.backends.ort import OrtRunner
+from prunec.backends.runner import Runner
+from prunec.backends.tensorrt import TensorRTRunner
+from prunec.backends.torch import TorchRunner
+from prunec.driver.terminal import Terminal
+from prunec.frontend.export import trace_model
+from prunec.frontend.sources import Checkpoint, SourceError, find_checkpoint
+from prunec.passes.ir import Program, load_program
+
+
+_RUNNERS: dict[str, Callable[[Path], Runner]] = {".onnx": OrtRunner, ".engine": TensorRTRunner}
+
+
+class ArtefactError(Exception):
+    """A path leads to nothing that can be run; says what can."""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A model that can be run.
+
+    Attributes:
+        reference: What the user wrote.
+        runner: Steps it.
+        program: Its graph, where it is a program; None for a file of a backend.
+        size_bytes: Of its weights.
+        tokenizer_source: A folder or model reference that has its tokenizer; None if unknown.
+    """
+
+    reference: str
+    runner: Runner
+    program: Program | None
+    size_bytes: int
+    tokenizer_source: str | None
+
+    def load_tokenizer(self) -> Any:
+        """The tokenizer (transformers).
+
+        Raises:
+            ArtefactError: there is none beside the model.
+        """
+        if self.tokenizer_source is None:
+            raise ArtefactError(
+                f"{self.reference} has no tokenizer beside it: put tokenizer.json and "
+                "tokenizer_config.json into its folder"
+            )
+        folder = Path(self.tokenizer_source)
+        if (folder / "tokenizer_config.json").is_file():
+            return _load_local_tokenizer(folder)
+        return find_checkpoint(self.tokenizer_source).load_tokenizer()
+
+
+def open_artefact(reference: str, terminal: Terminal) -> Artefact:
+    """Open a result, program, ONNX or engine folder or file, or a model reference.
+
+    Raises:
+        ArtefactError: there is nothing to open.
+        SourceError: a model reference leads nowhere.
+    """
+    folder = find_program(reference)
+    if folder is not None:
+        with terminal.stage(f"Load {folder}"):
+            return _open_program(reference, folder)
+    path = Path(reference).expanduser()
+    for suffix, runner in _RUNNERS.items():
+        file = find_file(path, suffix)
+        if file is not None:
+            with terminal.stage(f"Open {file}"):
+                size = sum(f.stat().st_size for f in file.parent.glob(f"{file.name}*"))
+                return Artefact(reference, runner(file), None, size, _nearest_tokenizer(file))
+    if path.is_dir() and not (path / "config.json").is_file():
+        there = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
+        raise ArtefactError(
+            f"{path} is not a result, program, ONNX or model folder: there is {there}. Expected "
+            "program.json, one .onnx or .engine file, or config.json with *.safetensors"
+        )
+    return _open_model(reference, terminal)
+
+
+def load_weights(checkpoint: Checkpoint) -> Any:
+    """The model of a checkpoint, without the loader's own progress on stderr."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    if checkpoint.gguf_file is None:
+        return checkpoint.load_model()
+    with redirect_stderr(StringIO()):  # the conversion of GGUF has a bar that heeds nothing
+        return checkpoint.load_model()
+
+
+def find_program(reference: str) -> Path | None:
+    """The program folder at a path: itself, or that of a result folder; None if there is none."""
+    path = Path(reference).expanduser()
+    return next((p for p in (path, path / "program") if (p / "program.json").is_file()), None)
+
+
+def find_file(path: Path, suffix: str) -> Path | None:
+    """The file of this suffix at a path: itself, or the only one in this folder.
+
+    Raises:
+        ArtefactError: the folder has several.
+    """
+    if path.suffix == suffix and path.is_file():
+        return path
+    files = sorted(path.glob(f"*{suffix}")) if path.is_dir() else []
+    if len(files) > 1:
+        names = ", ".join(f.name for f in files)
+        raise ArtefactError(f"{path} has several {suffix} files ({names}): name one of them")
+    return files[0] if files else None
+
+
+def _open_program(reference: str, folder: Path) -> Artefact:
+    program = load_program(folder)
+    source = _nearest_tokenizer(folder) or program.origin.get("model")
+    return Artefact(reference, TorchRunner(program), program, _weight_bytes(program), source)
+
+
+def _open_model(reference: str, terminal: Terminal) -> Artefact:
+    checkpoint = find_checkpoint(reference)
+    with terminal.stage(f"Load {reference}"):
+        model = load_weights(checkpoint)
+    with terminal.stage(f"Trace {reference}"):
+        program = trace_model(model)
+    return Artefact(reference, TorchRunner(program), program, _weight_bytes(program), reference)
+
+
+def _weight_bytes(program: Program) -> int:
+    return sum(w.numel() * w.element_size() for w in program.weights.values())
+
+
+def _nearest_tokenizer(path: Path) -> str | None:
+    """The folder with a tokenizer that is nearest to a model file of a result."""
+    folder = path.absolute().parent
+    candidates: Iterator[Path] = iter((path, folder, folder / "onnx"))
+    found = next((c for c in candidates if (c / "tokenizer_config.json").is_file()), None)
+    return None if found is None else str(found)
+
+
+def _load_local_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(folder))
+    except Exception as error:  # the loader raises anything from KeyError to RuntimeError
+        raise SourceError(f"the tokenizer in {folder} could not be loaded: {error}") from error

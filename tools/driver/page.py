@@ -1,0 +1,125 @@
+"""Render a job's report as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from prunec.driver.charts import draw_kept
+from prunec.driver.formats import (
+    format_bytes,
+    format_change,
+    format_count,
+    format_kind,
+    format_rate,
+    format_seconds,
+)
+
+Report = Mapping[str, Any]
+
+
+def render_page(report: Report) -> str:
+    """The page for a report (`prunec.driver.report`)."""
+    environment = Environment(
+        loader=PackageLoader("prunec.driver"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "bytes": format_bytes,
+        "change": format_change,
+        "count": format_count,
+        "draw_kept": draw_kept,
+        "kind": format_kind,
+        "rate": format_rate,
+        "seconds": format_seconds,
+    }
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        lead=write_lead(report),
+        cards=build_cards(report),
+        layer_rows=build_layer_rows(report["kinds"]),
+        machine=_describe_machine(report),
+        slowest=max(report["stages"].values()),
+    )
+
+
+def write_lead(report: Report) -> str:
+    """The result in one or two sentences."""
+    before, after = report["sizes"]["before"], report["sizes"]["after"]
+    quality = report["quality"]
+    removed = 1 - after["block_parameters"] / before["block_parameters"]
+    text = (
+        f"{format_rate(removed)} of the block parameters were removed: "
+        f"{format_count(before['parameters'])} parameters became "
+        f"{format_count(after['parameters'])}. Perplexity went from "
+        f"{quality['dense_perplexity']:.2f} to {quality['other_perplexity']:.2f}, and both models "
+        f"find the same next token likeliest {format_rate(quality['top1_agreement'])} of the time."
+    )
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def build_cards(report: Report) -> list[dict[str, Any]]:
+    """The headline numbers, sizes first."""
+    sizes, quality = report["sizes"], report["quality"]
+    cards = [
+        _size_card(label, sizes["before"][key], sizes["after"][key], form)
+        for label, key, form in (
+            ("Parameters", "parameters", format_count),
+            ("Block parameters", "block_parameters", format_count),
+            ("Weights", "weight_bytes", format_bytes),
+            ("KV cache per token", "kv_bytes_per_token", format_bytes),
+            ("Operations per token", "flops_per_token", format_count),
+        )
+    ]
+    dense, pruned = quality["dense_perplexity"], quality["other_perplexity"]
+    cards += [
+        _quality_card(
+            "Perplexity", f"{pruned:.2f}", f"from {dense:.2f}, {pruned / dense:.2f} times", None
+        ),
+        _quality_card(
+            "KL divergence", f"{quality['kl_nats']:.3f}", "nats per token, to dense", None
+        ),
+        _quality_card(
+            "Top-1 agreement",
+            format_rate(quality["top1_agreement"]),
+            "same likeliest token as dense",
+            quality["top1_agreement"],
+        ),
+    ]
+    return cards
+
+
+def _size_card(label: str, before: float, after: float, form: Any) -> dict[str, Any]:
+    return {
+        "label": label,
+        "after": form(after),
+        "note": f"from {form(before)}, {format_change(before, after)}",
+        "share": after / before if before else None,
+        "tone": "size",
+    }
+
+
+def _quality_card(label: str, value: str, note: str, share: float | None) -> dict[str, Any]:
+    return {"label": label, "after": value, "note": note, "share": share, "tone": "quality"}
+
+
+def build_layer_rows(kinds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each layer, with a cell for each structure kind; None where it has none."""
+    tables = [{layer["index"]: layer for layer in kind["layers"]} for kind in kinds]
+    indices = sorted({index for table in tables for index in table})
+    return [{"index": i, "cells": [table.get(i) for table in tables]} for i in indices]
+
+
+def _describe_machine(report: Report) -> dict[str, str]:
+    machine = report["machine"]
+    return {
+        "processor": f"{machine['processor']}, {machine['threads']} of {machine['cores']} cores",
+        "GPU": ", ".join(machine["gpus"]) or "none",
+        "system": machine["system"],
+        "peak memory": format_bytes(report["peak_memory_bytes"]),
+    }

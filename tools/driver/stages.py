@@ -1,0 +1,191 @@
+"""The stages of a job, in order; each can be taken over from an interrupted run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from prunec.backends.genai import write_genai_folder
+from prunec.backends.measure.agreement import agreement
+from prunec.backends.onnx import export_onnx
+from prunec.backends.tensorrt import build_engine
+from prunec.backends.torch import TorchRunner
+from prunec.driver.answers import answer
+from prunec.driver.artefact import load_weights
+from prunec.driver.preflight import engine_options
+from prunec.driver.recipe import Recipe, text_specs
+from prunec.driver.staging import Staging
+from prunec.driver.terminal import Terminal
+from prunec.frontend.calibration import (
+    Author,
+    CalibrationSet,
+    calibration_tokens,
+)
+from prunec.frontend.export import bind_weights, describe, trace_config
+from prunec.frontend.sources import Checkpoint, cache_folder
+from prunec.passes.contract import Context, Pass, Record
+from prunec.passes.ir import Program, cast, load_program, save_program
+from prunec.passes.manager import run_pipeline
+from prunec.passes.plan import Plan, save_plan
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage needs to know."""
+
+    recipe: Recipe
+    passes: tuple[Pass, ...]
+    terminal: Terminal
+    staging: Staging
+    checkpoint: Checkpoint
+    tokenizer: Any
+
+    @contextmanager
+    def stage(self, name: str, title: str) -> Iterator[dict[str, Any]]:
+        """Show, time and remember a stage."""
+        with self.terminal.stage(title), self.staging.stage(name) as result:
+            yield result
+
+    def is_done(self, name: str, title: str) -> bool:
+        """Whether the stage can be skipped; says so."""
+        if self.staging.is_done(name):
+            self.terminal.say(f"  {title:<52} taken over from the interrupted run")
+        return self.staging.is_done(name)
+
+
+@dataclass(frozen=True)
+class Text:
+    """What is calibrated and what is measured on; the two do not overlap."""
+
+    calibration: CalibrationSet
+    held_out: CalibrationSet
+
+
+def trace(job: Job) -> Program:
+    """Trace the model of the configuration; no weight is read."""
+    with job.stage("trace", "Trace the model"):
+        return trace_config(job.checkpoint.config)
+
+
+def load_dense(job: Job, traced: Program) -> Program:
+    """Bind the checkpoint's weights to the traced program."""
+    with job.stage("load", "Load the weights"):
+        model = load_weights(job.checkpoint)
+        dtype: torch.dtype = getattr(torch, job.recipe.model.dtype)
+        dense = bind_weights(traced, model, dtype)
+        facts = describe(job.checkpoint.config)
+        return replace(dense, origin={**dense.origin, **facts, "model": job.checkpoint.reference})
+
+
+def find_text(job: Job, dense: Program) -> Text:
+    """Obtain the calibration text and the text to measure on."""
+    author = Author(TorchRunner(dense).step, dense)
+    with job.stage("text", "Calibration and test text"):
+        found = [
+            calibration_tokens(
+                s, job.tokenizer, author, cache=cache_folder(), progress=job.terminal.progress
+            )
+            for s in text_specs(job.recipe)
+        ]
+    return Text(*found)
+
+
+def prune(job: Job, dense: Program, text: Text) -> Program:
+    """Run the pipeline and write the program and the plan."""
+    title = "Run the passes"
+    if job.is_done("passes", title):
+        return load_program(job.staging.folder / "program")
+    context = Context(
+        calibration=text.calibration.tokens,
+        seed=job.recipe.calibration.seed,
+        progress=job.terminal.progress,
+        cache=cache_folder(),
+    )
+    records: list[Mapping[str, Any]] = []
+
+    def observe(step: Pass, program: Program, record: Record) -> None:
+        records.append(
+            {
+                "name": step.name,
+                "spec": record.spec,
+                "seconds": round(record.seconds, 3),
+                "before": dict(record.before),
+                "after": dict(record.after),
+            }
+        )
+        job.terminal.say(f"    {record.spec:<50} {record.seconds:6.1f} s")
+
+    with job.stage("passes", title) as result:
+        pruned = run_pipeline(dense, job.passes, context, observe)
+        save_program(pruned, job.staging.folder / "program")
+        if context.plan is not None:
+            save_plan(context.plan, job.staging.folder / "plan.json")
+        result["records"] = records
+        result["kinds"] = kept_by_kind(context.plan)
+        result["calibration"] = dict(text.calibration.description)
+    return pruned
+
+
+def kept_by_kind(plan: Plan | None) -> list[dict[str, Any]]:
+    """For each kind of structure and each layer, how many units there were and stay."""
+    kinds: dict[str, list[dict[str, int]]] = {}
+    for cut in plan.cuts if plan is not None else ():
+        layer = {"index": cut.index, "size": cut.size, "kept": len(cut.keep)}
+        kinds.setdefault(cut.kind, []).append(layer)
+    return [{"kind": kind, "layers": layers} for kind, layers in kinds.items()]
+
+
+def write_onnx_folder(job: Job, pruned: Program) -> None:
+    """Write ``onnx/``: the model with its cache, and what onnxruntime-genai needs to load it."""
+    output, title = job.recipe.output, "Write ONNX"
+    if job.is_done("onnx", title):
+        return
+    folder = job.staging.folder / "onnx"
+    with job.stage("onnx", title) as result:
+        report = export_onnx(cast(pruned, getattr(torch, output.onnx_dtype)), folder / "model.onnx")
+        result["node_count"] = report.node_count
+        job.tokenizer.save_pretrained(folder)
+        if output.genai:
+            write_genai_folder(pruned, folder)
+
+
+def build_engine_folder(job: Job, pruned: Program) -> None:
+    """Write ``engine/``: the engine and its manifest, where the recipe wants one."""
+    section, title = job.recipe.output.engine, "Build the TensorRT engine"
+    if section is None or job.is_done("engine", title):
+        return
+    folder = job.staging.folder / "engine"
+    source = folder / "source"
+    with job.stage("engine", title) as result:
+        export_onnx(cast(pruned, getattr(torch, section.dtype)), source / "model.onnx")
+        with job.terminal.fraction() as show:
+            manifest = build_engine(
+                source / "model.onnx", folder / "model.engine", engine_options(section), show
+            )
+        for file in source.iterdir():
+            file.unlink()
+        source.rmdir()
+        result["manifest"] = {"library": manifest.library, "runs_on": manifest.runs_on}
+
+
+def evaluate(job: Job, dense: Program, pruned: Program, text: Text) -> None:
+    """Measure what was lost, and let both models answer the same question."""
+    title = "Compare with the dense model"
+    if job.is_done("evaluate", title):
+        return
+    section = job.recipe.evaluate
+    with job.stage("evaluate", title) as result:
+        before, after = TorchRunner(dense), TorchRunner(pruned)
+        windows, described = text.held_out.tokens, text.held_out.description
+        result["quality"] = agreement(
+            before, after, windows, text=described, progress=job.terminal.progress
+        ).to_json()
+        result["sentence"] = {"prompt": section.prompt}
+        for name, runner in (("before", before), ("after", after)):
+            result["sentence"][name] = answer(
+                runner, job.tokenizer, section.prompt, section.answer_tokens
+            )

@@ -1,0 +1,80 @@
+"""The end of a job on the terminal: what shrank, what it cost, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from prunec.driver.formats import (
+    format_bytes,
+    format_change,
+    format_count,
+    format_rate,
+    format_seconds,
+)
+from prunec.driver.report import Report
+from prunec.driver.terminal import new_table
+
+_SIZES = (
+    ("Parameters", "parameters", format_count),
+    ("Block parameters", "block_parameters", format_count),
+    ("Weights", "weight_bytes", format_bytes),
+    ("KV cache per token", "kv_bytes_per_token", format_bytes),
+    ("Operations per token", "flops_per_token", format_count),
+)
+
+
+def summarise(report: Report) -> RenderableType:
+    """Tables of sizes, quality, answers, files and commands."""
+    spent = format_seconds(sum(report["stages"].values()))
+    return Group(
+        _numbers(report),
+        *_answers(report),
+        _files(report),
+        Text(f"Everything took {spent}; open {report['folder']}/report.html in a browser."),
+        *_steps(report),
+    )
+
+
+def _numbers(report: Report) -> Table:
+    title = f"{report['model']['reference']}, pruned"
+    table = new_table(title, "", ">before", ">after", ">change")
+    before, after = report["sizes"]["before"], report["sizes"]["after"]
+    for label, key, form in _SIZES:
+        change = format_change(before[key], after[key])
+        table.add_row(label, form(before[key]), form(after[key]), change)
+    table.add_section()
+    quality = report["quality"]
+    dense, pruned = quality["dense_perplexity"], quality["other_perplexity"]
+    table.add_row("Perplexity", f"{dense:.2f}", f"{pruned:.2f}", f"x {pruned / dense:.2f}")
+    table.add_row("KL divergence to dense", "", f"{quality['kl_nats']:.3f}", "nats")
+    table.add_row("Top-1 agreement with dense", "", format_rate(quality["top1_agreement"]), "")
+    return table
+
+
+def _answers(report: Report) -> Iterator[RenderableType]:
+    sentence = report["sentence"]
+    yield Text(f"\n{sentence['prompt']}", style="bold")
+    for name, label in (("before", "dense"), ("after", "pruned")):
+        said = " ".join(sentence[name].split()) or "(nothing)"
+        yield Text.assemble((f"  {label:<7}", "cyan"), said)
+    yield Text("")
+
+
+def _files(report: Report) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for file in report["files"]:
+        path = f"{report['folder']}/{file['path']}"
+        size = format_bytes(file["size_bytes"]) if file["size_bytes"] else ""
+        table.add_row(Text(path, style="green"), file["what"], size)
+    return table
+
+
+def _steps(report: Report) -> Iterator[RenderableType]:
+    yield Text("\nWhat to do next", style="bold")
+    for step in report["next_steps"]:
+        yield Text(f"  {step['what']}:")
+        yield Text(f"    {step['command']}", style="cyan")
