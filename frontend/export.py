@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -279,11 +278,6 @@ def _follow_model_dtype(entry: Entry) -> None:
             follow.meta.update(node.meta)
             node.replace_all_uses_with(follow)
         entry.graph.erase_node(node)
-
-
-def sym_size_nodes(graph: Graph) -> list[Node]:
-    """The nodes that read a dynamic size; for tests of the trace."""
-    return [n for n in graph.nodes if n.target in (torch.ops.aten.sym_size.int, operator.getitem)]
 
 
 def describe(config: Any) -> Mapping[str, Any]:

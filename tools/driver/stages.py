@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from prunec.backends.genai import write_genai_folder
-from prunec.backends.measure.agreement import agreement
+from prunec.backends.measure import agreement
 from prunec.backends.onnx import export_onnx
 from prunec.backends.tensorrt import build_engine
 from prunec.backends.torch import TorchRunner

