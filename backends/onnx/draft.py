@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._ops import OpOverload
 from torch.fx import Graph, Node
 
 from prunec.passes.ir import Entry, Port, Program, propagate
@@ -65,6 +66,11 @@ class Draft:
             for size, label in zip(node.meta["val"].shape, port.shape, strict=True)
             if isinstance(label, str)
         }
+
+    def is_functional(self) -> bool:
+        """Whether no operator writes to its arguments."""
+        targets = (n.target for n in self.graph.nodes if n.op == "call_function")
+        return not any(isinstance(t, OpOverload) and t._schema.is_mutable for t in targets)
 
     def drop_unread_weights(self) -> None:
         """Remove the placeholders of weights that no node reads."""

@@ -8,7 +8,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,12 @@ import torch
 from torch.export import ExportedProgram
 
 from prunec.backends.onnx.draft import Draft
+from prunec.backends.onnx.fold_reshape_sizes import fold_reshape_sizes
 from prunec.backends.onnx.fuse_rms_norm import fuse_rms_norm
 from prunec.backends.onnx.fuse_rotary_embedding import fuse_rotary_embedding
 from prunec.backends.onnx.label_axes import label_axes
 from prunec.backends.onnx.normalise import normalise
 from prunec.backends.onnx.share_key_value_heads import share_key_value_heads
-from prunec.backends.onnx.fold_reshape_sizes import fold_reshape_sizes
 from prunec.backends.onnx.tidy import tidy
 from prunec.backends.onnx.to_exported import LoweredProgram, to_exported
 from prunec.backends.onnx.transpose_linear_weights import transpose_linear_weights
@@ -68,9 +68,7 @@ class OnnxReport:
     seconds: Mapping[str, float]
 
 
-def export_onnx(
-    program: Program, path: Path, rewrites: Sequence[ModelRewrite] = ()
-) -> OnnxReport:
+def export_onnx(program: Program, path: Path, rewrites: Sequence[ModelRewrite] = ()) -> OnnxReport:
     """Write a program as standard ONNX: ``path`` and ``<path>.data``, both or none.
 
     Names and shapes of inputs and outputs are those of the program's ports; logits have the
@@ -112,10 +110,9 @@ def export_onnx(
 
 def _translate(draft: Draft) -> ir.Model:
     """Translate operator by operator; decompose first only where one has no translation."""
-    try:
-        return _run_exporter(to_exported(draft, LoweredProgram), draft)
-    except torch.onnx.OnnxExporterError:
-        pass
+    if draft.is_functional():
+        with suppress(torch.onnx.OnnxExporterError):
+            return _run_exporter(to_exported(draft, LoweredProgram), draft)
     try:
         return _run_exporter(to_exported(draft), draft)
     except torch.onnx.OnnxExporterError as error:

@@ -13,26 +13,32 @@ def fold_reshape_sizes(model: ir.Model) -> int:
     """Give every ``Reshape`` a constant target where one can be written; return how many."""
     folded = 0
     for node in list(model.graph):
-        if node.op_type != "Reshape" or node.inputs[1].const_value is not None:
+        if node.op_type != "Reshape":
             continue
-        target = _target(node.inputs[0].shape, node.outputs[0].shape)
-        if target is None:
+        source, sizes = node.inputs
+        target = _target(source, node.outputs[0])
+        if target is None or (sizes is not None and sizes.const_value is not None):
             continue
-        name = f"shape_{'_'.join(str(s) for s in target)}"
-        if name not in model.graph.initializers:
-            tensor = ir.tensor(np.array(target, dtype=np.int64), name=name)
-            model.graph.register_initializer(
-                ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-            )
-        node.replace_input_with(1, model.graph.initializers[name])
-        node.attributes.pop("allowzero", None)
+        node.replace_input_with(1, _constant(model.graph, target))
+        node.attributes.pop("allowzero", None)  # with it a 0 would mean an empty dimension
         folded += 1
     return folded
 
 
-def _target(before: ir.Shape | None, after: ir.Shape | None) -> list[int] | None:
-    if before is None or after is None:
+def _constant(graph: ir.Graph, target: list[int]) -> ir.Value:
+    name = f"shape_{'_'.join(map(str, target))}"
+    if name not in graph.initializers:
+        tensor = ir.Tensor(np.array(target, dtype=np.int64), name=name)
+        kind = ir.TensorType(tensor.dtype)
+        shape = ir.Shape([len(target)])
+        graph.register_initializer(ir.Value(name=name, shape=shape, type=kind, const_value=tensor))
+    return graph.initializers[name]
+
+
+def _target(source: ir.Value | None, result: ir.Value) -> list[int] | None:
+    if source is None or source.shape is None or result.shape is None:
         return None
+    before, after = source.shape, result.shape
     target = []
     for place, size in enumerate(after):
         if isinstance(size, int):

@@ -1,4 +1,4 @@
-"""``w * to(x32 * rsqrt(mean(x32^2, -1) + e))`` with ``x32 = to(x, float32)`` -> ``rms_norm(x, w, e)``.
+"""``w * to(x32 * rsqrt(mean(x32^2, -1) + e))``, ``x32 = float32(x)`` -> ``rms_norm(x, w, e)``.
 
 ONNX ``RMSNormalization`` computes like the left side: statistics in float32, the product with the
 weight in the type of x.
@@ -32,11 +32,12 @@ def _match(node: Node) -> tuple[Node, Node, float] | None:
         return None
     for weight, scaled in (node.args, node.args[::-1]):
         found = _match_scaled(_uncast(scaled))
-        if found is None or not isinstance(weight, Node) or weight.meta["val"].dim() != 1:
+        if found is None or not isinstance(weight, Node) or not isinstance(scaled, Node):
             continue
         source, epsilon = found
         # The cast back must return to the type that x came in, or the fused norm is another.
-        if same_dtype(source, weight, node) and same_dtype(source, scaled):
+        is_vector = weight.meta["val"].dim() == 1
+        if is_vector and same_dtype(source, weight, node, scaled):
             return source, weight, epsilon
     return None
 

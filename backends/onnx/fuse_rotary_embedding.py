@@ -41,7 +41,7 @@ def _match(node: Node) -> tuple[Node, Node, Node] | None:
     straight, turned = node.args
     source, cos = straight.args  # type: ignore[union-attr]
     rotated, sin = turned.args  # type: ignore[union-attr]
-    if not _is_half_turn(rotated, source):
+    if not isinstance(source, Node) or not _is_half_turn(rotated, source):
         return None
     tables = [_table(value, source) for value in (cos, sin)]
     return None if None in tables else (source, *tables)  # type: ignore[return-value]

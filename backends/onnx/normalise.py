@@ -7,7 +7,16 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-from prunec.backends.onnx.draft import CAST, Draft, aten, calls, insert, replace, same_dtype, same_shape
+from prunec.backends.onnx.draft import (
+    CAST,
+    Draft,
+    aten,
+    calls,
+    insert,
+    replace,
+    same_dtype,
+    same_shape,
+)
 from prunec.passes.ir.shapes import is_tensor
 
 _CASTS = (aten.to.other, aten.to.dtype, aten.to.device, aten.to.dtype_layout, CAST)
@@ -77,7 +86,7 @@ def _is_idle(node: Node, source: Any) -> bool:
         return False
     if calls(node, aten.mul.Tensor, aten.add.Tensor):
         neutral = 1 if node.target is aten.mul.Tensor else 0
-        return not isinstance(node.args[1], Node) and node.args[1] == neutral
+        return isinstance(node.args[1], (int, float)) and node.args[1] == neutral
     return calls(node, *_COPIES)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.fx import Node
 
-from prunec.backends.onnx.draft import Draft, aten, calls, replace, insert
+from prunec.backends.onnx.draft import Draft, aten, calls, insert, replace
 
 _SDPA = aten.scaled_dot_product_attention.default
 

@@ -9,6 +9,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.exported_program import ModuleCallEntry, ModuleCallSignature
 from torch.export.graph_signature import (
+    ArgumentSpec,
     ExportGraphSignature,
     InputKind,
     InputSpec,
@@ -42,14 +43,13 @@ def to_exported(draft: Draft, form: type[ExportedProgram] = ExportedProgram) -> 
     """Wrap the draft's graph, with its weights as parameters."""
     draft.propagate()
     entry = draft.entry()
-    inputs = [TensorArgument(n.name) for n in entry.input_nodes()]
-    outputs = [TensorArgument(n.name) for n in entry.output_nodes()]
+    inputs: list[ArgumentSpec] = [TensorArgument(n.name) for n in entry.input_nodes()]
+    outputs: list[ArgumentSpec] = [TensorArgument(n.name) for n in entry.output_nodes()]
     _, in_spec = pytree.tree_flatten((tuple(inputs), {}))
     _, out_spec = pytree.tree_flatten(tuple(outputs))
     # Weights go first: an exported program lists its lifted tensors before its inputs.
     specs = [
-        InputSpec(InputKind.PARAMETER, TensorArgument(n), name)
-        for n, name in entry.reads.items()
+        InputSpec(InputKind.PARAMETER, TensorArgument(n), name) for n, name in entry.reads.items()
     ]
     specs += [InputSpec(InputKind.USER_INPUT, argument, None) for argument in inputs]
     signature = ExportGraphSignature(

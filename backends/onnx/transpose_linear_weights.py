@@ -26,7 +26,9 @@ def transpose_linear_weights(draft: Draft) -> int:
 
 
 def _reads_as_linear(node: Node, weight: Node) -> bool:
-    return calls(node, aten.linear.default) and node.args[1] is weight and node.args[0] is not weight
+    return (
+        calls(node, aten.linear.default) and node.args[1] is weight and node.args[0] is not weight
+    )
 
 
 def _rewrite(node: Node) -> None:

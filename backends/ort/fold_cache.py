@@ -5,8 +5,8 @@ transposed back to [batch, token, hidden]
 ->
 ``Attention(q, k, v, mask, past_k, past_v)``, whose further results are the grown cache.
 
-``heads`` is ``Transpose(Reshape(x))``, with or without a ``RotaryEmbedding`` after it. The result is
-standard ONNX too, but TensorRT reads only the form on the left.
+``heads`` is ``Transpose(Reshape(x))``, with or without a ``RotaryEmbedding`` after it. The result
+is standard ONNX too, but TensorRT reads only the form before.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def _fold(graph: ir.Graph, node: ir.Node) -> bool:
         "q_num_heads": ir.AttrInt64("q_num_heads", query.count),
         "kv_num_heads": ir.AttrInt64("kv_num_heads", keys.count),
     }
-    outputs = _insert(node, "Attention", [*inputs, node.inputs[3], past_key, past_value], attributes, 3)
+    outputs = _insert(
+        node, "Attention", [*inputs, node.inputs[3], past_key, past_value], attributes, 3
+    )
     replaced = (result, node.inputs[1], node.inputs[2])
     for before, after in zip(replaced, outputs, strict=True):
         _take_over(graph, before, after)  # type: ignore[arg-type]
@@ -85,7 +87,11 @@ def _split_heads(value: ir.Value | None) -> _Heads | None:
 def _grown(value: ir.Value | None) -> tuple[ir.Value, _Heads] | None:
     """Match ``Concat(past, heads(x))`` over the tokens."""
     concat = _producer(value, "Concat")
-    if concat is None or len(concat.inputs) != 2 or concat.attributes["axis"].as_int() not in (2, -2):
+    if (
+        concat is None
+        or len(concat.inputs) != 2
+        or concat.attributes["axis"].as_int() not in (2, -2)
+    ):
         return None
     past, heads = concat.inputs[0], _split_heads(concat.inputs[1])
     return None if past is None or heads is None else (past, heads)
@@ -94,10 +100,10 @@ def _grown(value: ir.Value | None) -> tuple[ir.Value, _Heads] | None:
 def _merged_heads(value: ir.Value) -> ir.Value | None:
     """Match ``Reshape(Transpose(value))`` back to [batch, token, hidden]."""
     for op_type in ("Transpose", "Reshape"):
-        readers = value.uses()
-        if len(readers) != 1 or readers[0].node.op_type != op_type:
+        readers = [use.node for use in value.uses()]
+        if len(readers) != 1 or readers[0].op_type != op_type:
             return None
-        value = readers[0].node.outputs[0]
+        value = readers[0].outputs[0]
     return value if value.shape is not None and len(value.shape) == 3 else None
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-_TYPES = {
+_TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
@@ -48,6 +48,8 @@ class _CacheInput:
             width = _head_width(path.with_name("genai_config.json"))
         if not isinstance(heads, int) or width is None:
             raise OrtError(f"{path}: the shape of {value.name}, {value.shape}, must be static")
+        if value.type not in _TYPES:
+            raise OrtError(f"{path}: a cache of {value.type} cannot be fed; known: {list(_TYPES)}")
         return cls(heads, width, _TYPES[value.type])
 
 
@@ -89,8 +91,7 @@ class OrtRunner:
             for name, value in inputs.items()
             if name.startswith("past_key_values.")
         }
-        self._wants_positions = "position_ids" in inputs
-        self._token_type = _TYPES[inputs["input_ids"].type]
+        self._feed_types = {n: _TYPES[i.type] for n, i in inputs.items() if n not in self._past}
         self._outputs = list(outputs)
         self.vocabulary = int(outputs["logits"].shape[-1])
 
@@ -102,11 +103,11 @@ class OrtRunner:
         past = self._empty(batch) if cache is None else cache.values
         binding = self._session.io_binding()
         feeds = {"input_ids": tokens, "attention_mask": mask}
-        if self._wants_positions:
+        if "position_ids" in self._feed_types:
             feeds["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0)[:, -new:]
-        for name, tensor in feeds.items():
-            array = np.ascontiguousarray(tensor.cpu().numpy().astype(self._token_type, copy=False))
-            binding.bind_cpu_input(name, array)
+        for name, dtype in self._feed_types.items():
+            array = feeds[name].cpu().numpy().astype(dtype, copy=False)
+            binding.bind_cpu_input(name, np.ascontiguousarray(array))
         for name, value in past.items():
             binding.bind_ortvalue_input(name, value)
         for name in self._outputs:
@@ -153,6 +154,9 @@ def _require_decoder(path: Path, inputs: Mapping[str, Any], outputs: Mapping[str
             f"{path} is no decoder with a cache: it lacks {missing or 'past_key_values.N.key'}; "
             f"inputs {sorted(inputs)[:4]}, outputs {sorted(outputs)[:4]}"
         )
+    unknown = sorted(set(inputs) - wanted - {"position_ids"})
+    if unknown:
+        raise OrtError(f"{path} wants inputs that no decoder step has: {unknown}")
 
 
 def _present(name: str) -> str:

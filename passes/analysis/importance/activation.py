@@ -1,9 +1,11 @@
-"""Score by the activations that a unit sends into the contraction that consumes it."""
+"""Score by the activations that a unit sends into the linear layers that consume it."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import final
 
 import torch
 from torch.fx import Node
@@ -17,15 +19,12 @@ from prunec.passes.ir.staged import StagedRun
 _BATCH = 8  # windows a forward pass; bounds memory
 
 
-class Activation(Criterion):
-    """The L2 norm over all tokens of a unit's activations where a linear layer sums over it.
+class _ConsumedActivation(Criterion):
+    """Adds up what a unit sends into each linear layer that sums over it."""
 
-    Transitional activations: the input of the output projection for heads, of the down
-    projection for feed-forward channels. float64 accumulation.
-    """
-
-    name = "activation"
-    source = "Shen et al. 2024, arXiv 2407.05690 (TransAct), section 3.2"
+    @abstractmethod
+    def weigh(self, squares: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Weigh the sums of squared inputs, [in], by the layer's weight, [out, in]."""
 
     def score(
         self,
@@ -42,7 +41,8 @@ class Activation(Criterion):
         squares = _square_sums(program, entry, nodes, context)
         result = {s.name: torch.zeros(s.size, dtype=torch.float64) for s in structures}
         for node, member, structure in consumers:
-            result[structure.name] += sum_over_units(squares[node], member, structure, coupling)
+            weighed = self.weigh(squares[node], program.weights[member.weight])
+            result[structure.name] += sum_over_units(weighed, member, structure, coupling)
         scored = {structure.name for _, _, structure in consumers}
         for structure in structures:
             if structure.name not in scored:
@@ -51,6 +51,37 @@ class Activation(Criterion):
                     "to score it by; use criterion=magnitude or taylor"
                 )
         return {name: total.sqrt() for name, total in result.items()}
+
+
+@final
+class Activation(_ConsumedActivation):
+    """The L2 norm over all tokens of a unit's activations where a linear layer sums over it.
+
+    Transitional activations: the input of the output projection for heads, of the down
+    projection for feed-forward channels.
+    """
+
+    name = "activation"
+    source = "Shen et al. 2024, arXiv 2407.05690 (TransAct), section 3.2"
+
+    def weigh(self, squares: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Take the inputs as they are."""
+        return squares
+
+
+@final
+class Wanda(_ConsumedActivation):
+    """The same with each input times the norm of the weights that it meets.
+
+    That is what the unit contributes to the layer's output if inputs are uncorrelated.
+    """
+
+    name = "wanda"
+    source = "Sun et al. 2023, arXiv 2306.11695, eq. 1, summed over structures (Wanda-sp)"
+
+    def weigh(self, squares: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Multiply each input's square with that of its column's norm."""
+        return squares * weight.double().square().sum(0)
 
 
 def _consumers(

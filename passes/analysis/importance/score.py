@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prunec.passes.analysis.coupling import find_structures
-from prunec.passes.analysis.importance.activation import Activation
+from prunec.passes.analysis.importance.activation import Activation, Wanda
 from prunec.passes.analysis.importance.magnitude import Magnitude
 from prunec.passes.analysis.importance.scores import Criterion, Scores
 from prunec.passes.analysis.importance.taylor import Taylor
 from prunec.passes.contract import Context, Pass, PassError
 from prunec.passes.ir import Program
 
-CRITERIA: dict[str, type[Criterion]] = {c.name: c for c in (Magnitude, Activation, Taylor)}
+CRITERIA: dict[str, type[Criterion]] = {c.name: c for c in (Magnitude, Activation, Wanda, Taylor)}
 
 
 @dataclass(frozen=True)
