@@ -46,7 +46,8 @@ def write_genai_folder(
         The configuration's path.
 
     Raises:
-        GenaiError: there is no model or no tokenizer, or the program has no KV cache.
+        GenaiError: there is no model or no tokenizer, the program has no KV cache, or its keys
+            and values differ in width.
     """
     if not (folder / model).is_file():
         raise GenaiError(f"{folder} has no {model}: export the program to ONNX first")
@@ -99,9 +100,7 @@ def _config(program: Program, model: str) -> dict[str, Any]:
 
 
 def _decoder(program: Program, model: str) -> dict[str, Any]:
-    keys = [p for p in program.main.ports(Role.CACHE)[0] if p.name.endswith(".key")]
-    if not keys:
-        raise GenaiError("the program has no KV cache: onnxruntime-genai generates with one")
+    keys = _keys(program)
     others = {p.role: p.name for p in program.main.inputs if p.role is not Role.CACHE}
     names = {
         "input_ids": others[Role.TOKENS],
@@ -128,6 +127,22 @@ def _decoder(program: Program, model: str) -> dict[str, Any]:
         },
         "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
     }
+
+
+def _keys(program: Program) -> list[Port]:
+    """The cache inputs that hold keys, one a layer."""
+    cache = {p.name: p for p in program.main.ports(Role.CACHE)[0]}
+    keys = [p for name, p in cache.items() if name.endswith(".key")]
+    if not keys:
+        raise GenaiError("the program has no KV cache: onnxruntime-genai generates with one")
+    for key in keys:
+        value = cache[key.name.removesuffix("key") + "value"]
+        if value.shape != key.shape:
+            raise GenaiError(
+                f"{value.name} has heads of {value.shape[3]} and its keys have {key.shape[3]}: "
+                "onnxruntime-genai allocates both alike. Keep the widths of values and keys equal"
+            )
+    return keys
 
 
 def _logits(program: Program) -> Port:

@@ -6,7 +6,7 @@ sin1 are their first halves, [batch, token, head_dim / 2], one pair for all laye
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch.onnx.ops  # registers torch.ops.onnx
 from torch.fx import Node
@@ -82,13 +82,18 @@ def _halved_angles(table: Node) -> Node | None:
         node = node.args[0]  # type: ignore[assignment]
     if not calls(node, aten.cat.default) or node.args[1:] not in ((-1,), (2,)):
         return None
-    parts = node.args[0]
-    return parts[0] if len(parts) == 2 and parts[0] is parts[1] else None  # type: ignore
+    parts = _parts(node)
+    return parts[0] if len(parts) == 2 and parts[0] is parts[1] else None
 
 
 def _first_half(table: Node) -> Node:
     """The same elementwise computation on f in place of ``cat(f, f)``."""
     if calls(table, aten.cat.default):
-        return table.args[0][0]  # type: ignore
+        return _parts(table)[0]
     source, *rest = table.args
-    return insert(table, table.target, _first_half(source), *rest, **table.kwargs)  # type: ignore[arg-type]
+    half = _first_half(cast(Node, source))
+    return insert(table, table.target, half, *rest, **table.kwargs)
+
+
+def _parts(concatenation: Node) -> list[Node]:
+    return cast(list[Node], concatenation.args[0])

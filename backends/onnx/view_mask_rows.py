@@ -5,7 +5,7 @@ Every index is taken once and in order, so the gather is a view.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from torch.fx import Node
 
@@ -29,12 +29,12 @@ def view_mask_rows(draft: Draft) -> int:
 
 
 def _takes_all(node: Node, labels: dict[str, str]) -> bool:
-    source, indices = node.args
-    if len(indices) != 2 or source.meta["val"].dim() != 2:  # type: ignore[arg-type, union-attr]
+    mask = cast(Node, node.args[0]).meta["val"]
+    indices = cast(list[Any], node.args[1])
+    if len(indices) != 2 or mask.dim() != 2:
         return False
-    for place, (index, axis) in enumerate(zip(indices, (0, 3), strict=True)):  # type: ignore
-        length = _ranged(index, axis)
-        whole = str(source.meta["val"].shape[place])  # type: ignore[union-attr]
+    for index, axis, size in zip(indices, (0, 3), mask.shape, strict=True):
+        length, whole = _ranged(index, axis), str(size)
         if length is None or labels.get(length, length) != labels.get(whole, whole):
             return False
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.fx import GraphModule
 
+from prunec.backends.torch.place import place
 from prunec.passes.ir import Program, Role, language_feeds
 from prunec.passes.ir.run import arguments, next_cache
 
@@ -20,10 +21,8 @@ class TorchRunner:
     def __init__(self, program: Program, device: str = "cpu") -> None:
         self.name = f"torch/{device}"
         self._device = torch.device(device)
-        self._program = program.with_weights(
-            {name: weight.to(self._device) for name, weight in program.weights.items()}
-        )
-        self._entry = program.main
+        self._program = place(program, self._device)
+        self._entry = self._program.main
         self._module = GraphModule({}, self._entry.graph)
         (logits,) = self._entry.ports(Role.LOGITS)[1]
         self._logits = logits.name

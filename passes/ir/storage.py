@@ -35,6 +35,7 @@ def save_program(program: Program, folder: Path) -> None:
         (partial / "program.json").write_text(json.dumps(document, indent=1) + "\n")
         weights = {n: w.detach().contiguous() for n, w in program.weights.items()}
         save_file(weights, partial / "weights.safetensors")
+        (partial / "weights.safetensors").chmod(0o644)  # it is made for its owner alone
 
 
 def load_program(folder: Path) -> Program:

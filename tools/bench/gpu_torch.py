@@ -25,7 +25,7 @@ BFLOAT16 = 0.1
 
 def cuda_runner(program: Program) -> TorchRunner:
     """A runner on the GPU."""
-    return TorchRunner(place(program, "cuda"), "cuda")
+    return TorchRunner(program, "cuda")
 
 
 @torch.no_grad()

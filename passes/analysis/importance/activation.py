@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import final
 
 import torch
-from torch.fx import Node
 
-from prunec.passes.analysis.coupling import Coupling, Member, Structure
+from prunec.passes.analysis.coupling import Coupling, Structure
+from prunec.passes.analysis.importance.consumers import require_consumers, sum_over_text
 from prunec.passes.analysis.importance.scores import Criterion, sum_over_units
-from prunec.passes.contract import Context, PassError
-from prunec.passes.ir import Entry, Program, language_feeds
-from prunec.passes.ir.staged import StagedRun
-
-_BATCH = 8  # windows a forward pass; bounds memory
+from prunec.passes.contract import Context
+from prunec.passes.ir import Program
 
 
 class _ConsumedActivation(Criterion):
@@ -34,22 +30,15 @@ class _ConsumedActivation(Criterion):
         context: Context,
     ) -> dict[str, torch.Tensor]:
         """See `Criterion.score`."""
-        entry = program.main
-        consumers = _consumers(entry, structures)
-        wanted = {node for node, _, _ in consumers}
-        nodes = [node for node in entry.graph.nodes if node in wanted]
-        squares = _square_sums(program, entry, nodes, context)
+        consumers = require_consumers(program.main, structures)
+        squares = sum_over_text(
+            program, consumers, lambda x: x.square().sum(0), context, f"criterion={self.name}"
+        )
         result = {s.name: torch.zeros(s.size, dtype=torch.float64) for s in structures}
-        for node, member, structure in consumers:
-            weighed = self.weigh(squares[node], program.weights[member.weight])
+        for consumer in consumers:
+            member, structure = consumer.member, consumer.structure
+            weighed = self.weigh(squares[consumer.node], program.weights[member.weight])
             result[structure.name] += sum_over_units(weighed, member, structure, coupling)
-        scored = {structure.name for _, _, structure in consumers}
-        for structure in structures:
-            if structure.name not in scored:
-                raise PassError(
-                    f"{structure.name}: no linear layer sums over it, so there is no activation "
-                    "to score it by; use criterion=magnitude or taylor"
-                )
         return {name: total.sqrt() for name, total in result.items()}
 
 
@@ -82,40 +71,3 @@ class Wanda(_ConsumedActivation):
     def weigh(self, squares: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Multiply each input's square with that of its column's norm."""
         return squares * weight.double().square().sum(0)
-
-
-def _consumers(
-    entry: Entry, structures: Sequence[Structure]
-) -> list[tuple[Node, Member, Structure]]:
-    """The linear layers that sum over a structure, with the weight dimension they sum."""
-    linears: dict[str, list[Node]] = defaultdict(list)
-    for node in entry.graph.nodes:
-        if node.target is torch.ops.aten.linear.default:
-            linears[entry.reads.get(node.args[1].name, "")].append(node)
-    return [
-        (node, member, structure)
-        for structure in structures
-        for member in structure.members
-        if member.dim == 1
-        for node in linears[member.weight]
-    ]
-
-
-def _square_sums(
-    program: Program, entry: Entry, nodes: list[Node], context: Context
-) -> dict[Node, torch.Tensor]:
-    """The sum of squares over all tokens of each input of these nodes: [in], float64."""
-    windows = context.require_calibration("criterion=activation")
-    squares = {node: torch.zeros((), dtype=torch.float64) for node in nodes}
-    names = [node.name for node in nodes]
-    batches = windows.split(_BATCH)
-    with torch.no_grad():
-        for batch in context.progress(batches, "Activations", len(batches)):
-            run = StagedRun(program, entry, [language_feeds(entry, batch)], names)
-            for node in nodes:
-                x = run.operand(run.advance(node.name, 0), 0, 0)
-                squares[node] = squares[node] + x.flatten(0, -2).square().sum(0).double()
-    for node, total in squares.items():
-        if not torch.isfinite(total).all():
-            raise PassError(f"activations at {node.name} are not finite: check the checkpoint")
-    return squares

@@ -11,7 +11,7 @@ import pytest
 from prunec.backends.genai import GenaiError, write_genai_folder
 from prunec.passes.ir import Program
 from support.models import small_program
-from support.uneven import uneven_program
+from support.uneven import narrow_value_program, uneven_program
 
 
 def program_with_facts(**facts: object) -> Program:
@@ -49,6 +49,12 @@ def test_tokens_and_context_come_from_the_origin(tmp_path: Path) -> None:
     assert config["model"]["eos_token_id"] == [2, 3]
     assert config["model"]["pad_token_id"] == 2
     assert config["model"]["context_length"] == config["search"]["max_length"] == 256
+
+
+def test_values_of_another_width_than_keys_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(GenaiError, match=r"past_key_values\.1\.value .* 11 .* 16"):
+        write_genai_folder(narrow_value_program(), tmp_path)
 
 
 def test_a_folder_without_the_model_is_refused(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from prunec.backends.onnx import OnnxError, OnnxReport, export_onnx
+from prunec.backends.onnx import OnnxError, OnnxReport, export, export_onnx
 from prunec.passes.ir import Program
 from support.models import small_program
-from support.uneven import uneven_program
+from support.uneven import narrow_value_program, uneven_program
 
 ELEMENTS = {  # of the model's own tensors; the others are integers
     torch.float32: ir.DataType.FLOAT,
@@ -34,7 +34,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, OnnxReport
     [
         pytest.param(small_program, id="even-float32"),
         pytest.param(lambda: small_program(torch.bfloat16), id="even-bfloat16"),
-        pytest.param(lambda: uneven_program(torch.float16), id="uneven-float16"),
+        pytest.param(lambda: narrow_value_program(torch.float16), id="narrow-float16"),
         pytest.param(lambda: uneven_program(torch.bfloat16), id="uneven-bfloat16"),
     ],
 )
@@ -109,6 +109,18 @@ def test_a_failed_write_leaves_what_was_there(
         export_onnx(small_program(), path)
     assert path.read_text() == "before"
     assert [f.name for f in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_an_operator_without_a_translation_of_its_own_is_decomposed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As it was traced the graph has casts that the exporter knows only decomposed.
+    monkeypatch.setattr(export, "normalise", lambda draft: None)
+    monkeypatch.setattr(export, "REWRITES", ())
+    path = tmp_path / "model.onnx"
+    export_onnx(small_program(), path)
+    onnx.checker.check_model(str(path))
+    assert "Cast" in {node.op_type for node in ir.load(path).graph}
 
 
 def test_an_operator_without_translation_is_named(

@@ -19,7 +19,7 @@ from prunec.backends.onnx.view_mask_rows import view_mask_rows
 from prunec.frontend.export import trace_model
 from prunec.passes.ir import Program, language_feeds
 from support.models import random_tokens, small_model, small_program
-from support.uneven import uneven_program
+from support.uneven import narrow_value_program
 
 # A fused kernel adds up in another order: float32 rounding through two layers.
 ROUNDING = 1e-5
@@ -55,7 +55,7 @@ def call_count(draft: Draft, target: object) -> int:
 
 
 @pytest.mark.parametrize("rewrite", REWRITES, ids=lambda r: r.__name__)
-@pytest.mark.parametrize("program", [small_program, uneven_program], ids=["even", "uneven"])
+@pytest.mark.parametrize("program", [small_program, narrow_value_program], ids=["even", "uneven"])
 def test_a_rewrite_fires_and_keeps_the_outputs(
     rewrite: Callable[[Draft], int], program: Callable[[], Program]
 ) -> None:
