@@ -20,9 +20,10 @@ class Refit(Pass):
 
     With X the inputs it still gets (from a program that is itself pruned and refitted up to
     here), Y what the uncut layer returned on the same text and W the weight that was left, the
-    new weight is W + D with D = argmin ‖X (W + D)ᵀ − Y‖² + λ‖D‖². Pulling towards W rather than
-    towards zero makes the refit of an uncut layer the identity. λ is `ridge` times the mean of
-    the diagonal of XᵀX. Sums and solution in float64.
+    new weight is W + D with D = argmin ‖S (X (W + D)ᵀ − Y)‖² + λ‖D‖². Pulling towards W rather
+    than towards zero makes the refit of an uncut layer the identity. S holds back the tokens with
+    the largest outputs; λ is `ridge` times the mean of the diagonal of XᵀS²X. Sums and solution
+    in float64.
 
     Changes: the values of those weights.
     Keeps: every shape, every other weight; biases.
@@ -70,14 +71,26 @@ class Refit(Pass):
         for batch in range(batch_count):
             here, there = cut.advance(node.name, batch), uncut.advance(node.name, batch)
             x = cut.operand(here, 0, batch).flatten(0, -2)  # [tokens, in]
-            error = uncut.run(there, batch) - cut.peek(here, batch)
-            gram += (x.T @ x).double()
-            cross += (x.T @ error.flatten(0, -2)).double()
+            wanted = uncut.run(there, batch).flatten(0, -2)  # [tokens, out]
+            error = wanted - cut.peek(here, batch).flatten(0, -2)
+            share = _shares(wanted)
+            gram += (x.T @ (x * share)).double()
+            cross += (x.T @ (error * share)).double()
         if not (torch.isfinite(gram).all() and torch.isfinite(cross).all()):
             raise PassError(f"activations at {node.name} are not finite: check the checkpoint")
         gram.diagonal().add_(self.ridge * gram.diagonal().mean().clamp_min(1e-30))
         step = torch.cholesky_solve(cross, torch.linalg.cholesky(gram))  # [in, out]
         return (before + step.T).to(cut.weights[weight].dtype)
+
+
+def _shares(outputs: torch.Tensor) -> torch.Tensor:
+    """How much each token counts, [tokens, 1]: by 1 / ‖output‖², and the smaller half alike.
+
+    A few tokens (attention sinks) carry outputs a thousand times larger than the rest. Counted
+    like the others, they would be all that the layer is fitted to.
+    """
+    squares = outputs.square().sum(-1, keepdim=True)
+    return (squares.median() / squares.clamp_min(1e-30)).clamp_max(1.0)
 
 
 def narrowed_layers(program: Program, reference: Program) -> list[Node]:

@@ -17,6 +17,7 @@ from prunec.backends.tensorrt import read_manifest
 from prunec.backends.tensorrt.manifest import file_sha256
 from prunec.backends.torch import TorchRunner
 from prunec.driver.artefact import ArtefactError, find_file, find_program
+from prunec.driver.generation_checks import compare_genai, compare_greedy, has_genai
 from prunec.driver.preflight import REPORT
 from prunec.passes.analysis.cost import measure
 from prunec.passes.ir import Program, load_program, model_dtype, verify
@@ -64,6 +65,10 @@ def check_folder(folder: Path) -> Iterator[Finding]:
     onnx = find_file(folder / "onnx", ".onnx")
     if onnx is not None:
         yield _attempt("ONNX computes what torch computes", partial(_lowering, program, onnx))
+        yield _attempt("ONNX writes what torch writes", partial(compare_greedy, program, onnx))
+        if has_genai() and (onnx.parent / "genai_config.json").is_file():
+            compare = partial(compare_genai, program, onnx.parent)
+            yield _attempt("onnxruntime-genai writes what torch writes", compare)
     for engine in sorted((folder / "engine").glob("*.engine")):
         yield _attempt(f"{engine.name} is that of its manifest", partial(_engine, engine))
 

@@ -12,6 +12,7 @@ import torch
 from prunec.backends.genai import write_genai_folder
 from prunec.backends.measure import agreement
 from prunec.backends.onnx import export_onnx
+from prunec.backends.ort import fold_cache
 from prunec.backends.tensorrt import build_engine
 from prunec.backends.torch import TorchRunner
 from prunec.driver.answers import answer
@@ -146,7 +147,8 @@ def write_onnx_folder(job: Job, pruned: Program) -> None:
         return
     folder = job.staging.folder / "onnx"
     with job.stage("onnx", title) as result:
-        report = export_onnx(cast(pruned, getattr(torch, output.onnx_dtype)), folder / "model.onnx")
+        lowered = cast(pruned, getattr(torch, output.onnx_dtype))
+        report = export_onnx(lowered, folder / "model.onnx", rewrites=(fold_cache,))
         result["node_count"] = report.node_count
         job.tokenizer.save_pretrained(folder)
         if output.genai:
