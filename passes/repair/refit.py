@@ -78,7 +78,7 @@ class Refit(Pass):
             cross += (x.T @ (error * share)).double()
         if not (torch.isfinite(gram).all() and torch.isfinite(cross).all()):
             raise PassError(f"activations at {node.name} are not finite: check the checkpoint")
-        gram.diagonal().add_(self.ridge * gram.diagonal().mean().clamp_min(1e-30))
+        gram.diagonal().mul_(1 + self.ridge).clamp_min_(1e-30)
         step = torch.cholesky_solve(cross, torch.linalg.cholesky(gram))  # [in, out]
         return (before + step.T).to(cut.weights[weight].dtype)
 
@@ -90,7 +90,7 @@ def _shares(outputs: torch.Tensor) -> torch.Tensor:
     like the others, they would be all that the layer is fitted to.
     """
     squares = outputs.square().sum(-1, keepdim=True)
-    return (squares.median() / squares.clamp_min(1e-30)).clamp_max(1.0)
+    return (squares.median() / squares.clamp_min(1e-30)).sqrt().clamp_max(1.0)
 
 
 def narrowed_layers(program: Program, reference: Program) -> list[Node]:

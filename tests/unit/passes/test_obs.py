@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from support.models import random_tokens, small_program
 
 from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.analysis.importance import Score
@@ -11,6 +10,7 @@ from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
 from prunec.passes.repair import Refit
 from prunec.passes.surgery import cut_program
+from support.models import random_tokens, small_program
 
 PROGRAM = small_program(torch.float64)
 COUPLING = find_structures(PROGRAM)
