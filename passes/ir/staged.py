@@ -54,7 +54,7 @@ class StagedRun:
         values = self._values[batch]
         for position in range(self._next, place):
             node = self._nodes[position]
-            if node.op == "call_function" and node not in values:
+            if node.op == "call_function":
                 values[node] = self._call(node, values)
             for operand in node.all_input_nodes:
                 if self._last_use[operand] == position:
@@ -70,12 +70,6 @@ class StagedRun:
     def peek(self, node: Node, batch: int) -> torch.Tensor:
         """What a node that is about to run would return with the weights as they are."""
         result: torch.Tensor = self._call(node, self._values[batch])
-        return result
-
-    def run(self, node: Node, batch: int) -> torch.Tensor:
-        """Run a node that is about to run; it will not run again."""
-        self._values[batch][node] = self.peek(node, batch)
-        result: torch.Tensor = self._values[batch][node]
         return result
 
     def _call(self, node: Node, values: dict[Node, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Solve the layers that lost inputs again, by least squares against the uncut program."""
+"""Solve the layers that lost inputs again, by least squares against what the whole ones return."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ from dataclasses import dataclass
 import torch
 from torch.fx import Node
 
-from prunec.passes.contract import Context, Pass, PassError
+from prunec.passes.analysis.coupling import find_structures
+from prunec.passes.contract import Context, Pass, PassError, explained
 from prunec.passes.ir import Entry, Program, language_feeds
+from prunec.passes.ir.axes import kept
 from prunec.passes.ir.staged import StagedRun
+from prunec.passes.plan import PlanError
 
 _BATCH = 8  # windows a forward pass
 
 
 @dataclass(frozen=True)
 class Refit(Pass):
-    """Refit every linear layer whose inputs were cut to what it returned before.
+    """Refit every linear layer whose inputs were cut to what the whole layer would return.
 
-    With X the inputs it still gets (from a program that is itself pruned and refitted up to
-    here), Y what the uncut layer returned on the same text and W the weight that was left, the
-    new weight is W + D with D = argmin ‖S (X (W + D)ᵀ − Y)‖² + λ‖D‖². Pulling towards W rather
-    than towards zero makes the refit of an uncut layer the identity. S holds back the tokens with
-    the largest outputs; λ is `ridge` times the mean of the diagonal of XᵀS²X. Sums and solution
-    in float64.
+    Layers are taken in order, and each sees what the cut and refitted layers before it produce.
+    With Z all inputs that the whole layer would get there, X those that stay, W the whole weight
+    and V its columns that stay, the new weight is V + D with
+    D = argmin ‖X (V + D)ᵀ − Z Wᵀ‖² + λ‖D‖². λ is `ridge` times the mean of the diagonal of XᵀX.
+    Sums and solution in float64.
+
+    Since a cut equals a mask, it all runs on the uncut program, with the columns that went at
+    zero in the layers already done.
 
     Changes: the values of those weights.
     Keeps: every shape, every other weight; biases.
@@ -43,54 +48,51 @@ class Refit(Pass):
 
     def apply(self, program: Program, context: Context) -> Program:
         """See the class."""
-        if context.reference is None:
-            raise PassError("there is no uncut program to aim at: put refit after a cut")
+        reference, plan = context.reference, context.plan
+        if reference is None or plan is None:
+            raise PassError("there is no cut to repair: put refit after remove-structures")
         windows = context.require_calibration("refit")
-        targets = narrowed_layers(program, context.reference)
+        targets = narrowed_layers(program, reference)
         if not targets:
             return program
-        batches = [language_feeds(program.main, b) for b in windows.split(_BATCH)]
-        uncut = [language_feeds(context.reference.main, b) for b in windows.split(_BATCH)]
-        names = [node.name for node in targets]
-        cut_run = StagedRun(program, program.main, batches, names)
-        uncut_run = StagedRun(context.reference, context.reference.main, uncut, names)
+        coupling = context.analyse(find_structures, reference)
+        with explained(PlanError, "the plan of this run is not that of the cut"):
+            selection = plan.selection(reference, coupling)
+        feeds = [language_feeds(reference.main, batch) for batch in windows.split(_BATCH)]
+        run = StagedRun(reference, reference.main, feeds, [node.name for node in targets])
         changed: dict[str, torch.Tensor] = {}
         with torch.no_grad():
             for node in context.progress(targets, "Refit", len(targets)):
-                weight = program.main.reads[_weight_of(node).name]
-                changed[weight] = self._solve(node, weight, cut_run, uncut_run, len(batches))
-                cut_run.weights[weight] = changed[weight]
+                name = program.main.reads[_weight_of(node).name]
+                axis = coupling.weight_axes[name][1]
+                assert axis is not None
+                stays = torch.from_numpy(kept(axis, selection))
+                changed[name] = self._solve(node.name, run, run.weights[name], stays, len(feeds))
+                masked = torch.zeros_like(run.weights[name])
+                masked[:, stays] = changed[name]
+                run.weights[name] = masked
         return program.with_weights(changed)
 
     def _solve(
-        self, node: Node, weight: str, cut: StagedRun, uncut: StagedRun, batch_count: int
+        self, target: str, run: StagedRun, weight: torch.Tensor, stays: torch.Tensor, batches: int
     ) -> torch.Tensor:
-        before = cut.weights[weight].double()  # [out, in]
-        gram = torch.zeros(before.shape[1], before.shape[1], dtype=torch.float64)
-        cross = torch.zeros(before.shape[1], before.shape[0], dtype=torch.float64)
-        for batch in range(batch_count):
-            here, there = cut.advance(node.name, batch), uncut.advance(node.name, batch)
-            x = cut.operand(here, 0, batch).flatten(0, -2)  # [tokens, in]
-            wanted = uncut.run(there, batch).flatten(0, -2)  # [tokens, out]
-            error = wanted - cut.peek(here, batch).flatten(0, -2)
-            share = _shares(wanted)
-            gram += (x.T @ (x * share)).double()
-            cross += (x.T @ (error * share)).double()
+        """The new weight of one layer, [out, inputs that stay]."""
+        goes = torch.ones(weight.shape[1], dtype=torch.bool)
+        goes[stays] = False
+        gram = torch.zeros(len(stays), len(stays), dtype=torch.float64)
+        cross = torch.zeros(len(stays), weight.shape[0], dtype=torch.float64)
+        for batch in range(batches):
+            node = run.advance(target, batch)
+            inputs = run.operand(node, 0, batch).flatten(0, -2)  # [tokens, in]
+            x = inputs[:, stays]
+            lost = inputs[:, goes] @ weight[:, goes].T  # [tokens, out]
+            gram += (x.T @ x).double()
+            cross += (x.T @ lost).double()
         if not (torch.isfinite(gram).all() and torch.isfinite(cross).all()):
-            raise PassError(f"activations at {node.name} are not finite: check the checkpoint")
-        gram.diagonal().mul_(1 + self.ridge).clamp_min_(1e-30)
+            raise PassError(f"activations at {target} are not finite: check the checkpoint")
+        gram.diagonal().add_(self.ridge * gram.diagonal().mean().clamp_min(1e-30))
         step = torch.cholesky_solve(cross, torch.linalg.cholesky(gram))  # [in, out]
-        return (before + step.T).to(cut.weights[weight].dtype)
-
-
-def _shares(outputs: torch.Tensor) -> torch.Tensor:
-    """How much each token counts, [tokens, 1]: by 1 / ‖output‖², and the smaller half alike.
-
-    A few tokens (attention sinks) carry outputs a thousand times larger than the rest. Counted
-    like the others, they would be all that the layer is fitted to.
-    """
-    squares = outputs.square().sum(-1, keepdim=True)
-    return (squares.median() / squares.clamp_min(1e-30)).sqrt().clamp_max(1.0)
+        return (weight[:, stays].double() + step.T).to(weight.dtype)
 
 
 def narrowed_layers(program: Program, reference: Program) -> list[Node]:

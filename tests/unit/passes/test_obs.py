@@ -8,6 +8,7 @@ from prunec.passes.analysis.importance import Score
 from prunec.passes.contract import Context
 from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
+from prunec.passes.plan import Cut, Plan
 from prunec.passes.repair import Refit
 from prunec.passes.surgery import cut_program
 from support.models import random_tokens, small_program
@@ -41,6 +42,8 @@ def test_the_predicted_loss_is_what_the_refit_leaves() -> None:
     )
     for unit in range(group.size):
         keep = np.delete(np.arange(group.size), unit)
+        cut = Cut(group.name, group.kind, group.index, group.size, tuple(keep.tolist()))
+        context.plan = Plan((cut,), PROGRAM.fingerprint())
         after = cut_program(PROGRAM, COUPLING, {group.atom: keep})
         refitted = Refit().apply(after, context)
         predicted = float(context.scores.by_structure[group.name][unit])

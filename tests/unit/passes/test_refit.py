@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+
 import pytest
 import torch
 
 from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.contract import Context, PassError
 from prunec.passes.ir import Program, execute, language_feeds
+from prunec.passes.ir.staged import StagedRun
+from prunec.passes.plan import Cut, Plan
 from prunec.passes.repair import Refit
 from prunec.passes.repair.refit import narrowed_layers
 from prunec.passes.surgery import cut_program
@@ -18,12 +21,19 @@ TOKENS = random_tokens(8, 48)
 # The ridge pulls a little towards the unrepaired weight; without it only rounding is left.
 TINY_RIDGE = 1e-12
 DUPLICATE_COST = 1e-6
+SAME_SOLUTION = 1e-5  # of two solvers, one of which squares the condition number
 
 
-def cut(program: Program, kind: str, keep: slice) -> Program:
+def cut(program: Program, kind: str, keep: slice) -> tuple[Program, Context]:
+    """The program without some units of every structure of a kind, and what its repair needs."""
     coupling = find_structures(program)
-    selection = {s.atom: np.arange(s.size)[keep] for s in coupling.of_kind(kind)}
-    return cut_program(program, coupling, selection)
+    cuts = tuple(
+        Cut(s.name, s.kind, s.index, s.size, tuple(range(s.size))[keep])
+        for s in coupling.of_kind(kind)
+    )
+    plan = Plan(cuts, program.fingerprint())
+    context = Context(calibration=TOKENS, reference=program, plan=plan)
+    return cut_program(program, coupling, plan.selection(program, coupling)), context
 
 
 def error(program: Program) -> float:
@@ -34,14 +44,15 @@ def error(program: Program) -> float:
 
 @pytest.mark.parametrize("kind", ["ffn-channel", "kv-group"])
 def test_a_refit_brings_the_outputs_closer_to_the_uncut_program(kind: str) -> None:
-    after = cut(PROGRAM, kind, slice(0, -1) if kind == "kv-group" else slice(0, 70))
-    refitted = Refit().apply(after, Context(calibration=TOKENS, reference=PROGRAM))
+    after, context = cut(PROGRAM, kind, slice(0, -1) if kind == "kv-group" else slice(0, 70))
+    refitted = Refit().apply(after, context)
     assert error(refitted) < 0.8 * error(after)
 
 
 def test_a_refit_without_a_cut_returns_the_same_object() -> None:
-    context = Context(calibration=TOKENS, reference=PROGRAM)
-    assert Refit().apply(PROGRAM, context) is PROGRAM
+    after, context = cut(PROGRAM, "ffn-channel", slice(None))
+    assert after is PROGRAM
+    assert Refit().apply(after, context) is PROGRAM
 
 
 def test_removing_a_duplicated_channel_costs_nothing_after_the_refit() -> None:
@@ -50,8 +61,7 @@ def test_removing_a_duplicated_channel_costs_nothing_after_the_refit() -> None:
         if "gate_proj" in name or "up_proj" in name:
             doubled[name] = torch.cat([weight[:48], weight[:48]])
     original = PROGRAM.with_weights(doubled)
-    after = cut(original, "ffn-channel", slice(0, 48))
-    context = Context(calibration=TOKENS, reference=original)
+    after, context = cut(original, "ffn-channel", slice(0, 48))
     refitted = Refit(ridge=TINY_RIDGE).apply(after, context)
     expected = execute(original, language_feeds(original.main, TOKENS))["logits"]
     found = execute(refitted, language_feeds(refitted.main, TOKENS))["logits"]
@@ -59,24 +69,42 @@ def test_removing_a_duplicated_channel_costs_nothing_after_the_refit() -> None:
 
 
 def test_only_layers_that_lost_inputs_are_refitted() -> None:
-    after = cut(PROGRAM, "ffn-channel", slice(0, 70))
+    after, _ = cut(PROGRAM, "ffn-channel", slice(0, 70))
     names = [node.args[1].name for node in narrowed_layers(after, PROGRAM)]  # type: ignore[union-attr]
     assert len(names) == 2
     assert all("down_proj" in name for name in names)
 
 
-def test_missing_text_or_reference_is_an_error() -> None:
-    after = cut(PROGRAM, "ffn-channel", slice(0, 70))
-    with pytest.raises(PassError, match="put refit after a cut"):
+def test_without_a_cut_or_without_text_it_says_what_is_missing() -> None:
+    after, context = cut(PROGRAM, "ffn-channel", slice(0, 70))
+    with pytest.raises(PassError, match="put refit after remove-structures"):
         Refit().apply(after, Context(calibration=TOKENS))
     with pytest.raises(PassError, match="needs calibration text"):
-        Refit().apply(after, Context(reference=PROGRAM))
+        Refit().apply(after, replace(context, calibration=None))
 
 
 def test_activations_that_are_not_finite_are_an_error() -> None:
     name = next(n for n in PROGRAM.weights if "up_proj" in n)
     broken = PROGRAM.with_weights({name: PROGRAM.weights[name] * float("inf")})
+    after, context = cut(broken, "ffn-channel", slice(0, 70))
     with pytest.raises(PassError, match="not finite"):
-        Refit().apply(
-            cut(broken, "ffn-channel", slice(0, 70)), Context(calibration=TOKENS, reference=broken)
-        )
+        Refit().apply(after, context)
+
+
+def test_a_later_layer_is_fitted_on_what_the_refitted_layers_before_it_produce() -> None:
+    # Half of the layers' own loss: fitting on the uncut inputs instead would miss it.
+    after, context = cut(PROGRAM, "ffn-channel", slice(0, 40))
+    refitted = Refit(ridge=TINY_RIDGE).apply(after, context)
+    second = narrowed_layers(after, PROGRAM)[1].name
+    run = StagedRun(refitted, refitted.main, [language_feeds(refitted.main, TOKENS)], [second])
+    x = run.operand(run.advance(second, 0), 0, 0).flatten(0, -2)
+    name = refitted.main.reads[narrowed_layers(after, PROGRAM)[1].args[1].name]  # type: ignore[union-attr]
+    masked = dict(PROGRAM.weights)
+    first = next(n for n in masked if "layers.0.mlp.down_proj" in n)
+    masked[first] = torch.zeros_like(masked[first])
+    masked[first][:, :40] = refitted.weights[first]
+    whole = PROGRAM.with_weights(masked)
+    run = StagedRun(whole, whole.main, [language_feeds(whole.main, TOKENS)], [second])
+    wanted = run.peek(run.advance(second, 0), 0).flatten(0, -2)
+    expected = torch.linalg.lstsq(x, wanted).solution.T
+    assert relative_error(refitted.weights[name], expected) < SAME_SOLUTION
