@@ -88,7 +88,7 @@ def test_a_finished_job_is_sound(job: Job) -> None:
     result = runner.invoke(app, ["check", str(job.output), "--json"])
     checks = json.loads(result.stdout)["checks"]
     assert result.exit_code == 0, checks
-    assert len(checks) == 4
+    assert {"cache law in torch", "ONNX writes what torch writes"} <= {c["name"] for c in checks}
 
 
 def test_changed_weights_are_found_out(job: Job, tmp_path: Path) -> None:
@@ -99,7 +99,8 @@ def test_changed_weights_are_found_out(job: Job, tmp_path: Path) -> None:
     result = runner.invoke(app, ["check", str(copy), "--json"])
     failed = [c["name"] for c in json.loads(result.stdout)["checks"] if not c["passed"]]
     assert result.exit_code == 1
-    assert failed == ["ONNX computes what torch computes"]
+    assert "ONNX computes what torch computes" in failed
+    assert all("writes" in name for name in failed[1:])  # what the file generates is off as well
 
 
 def test_eval_compares_the_result_with_the_dense_model(job: Job, tmp_path: Path) -> None:
