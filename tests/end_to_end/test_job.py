@@ -133,7 +133,7 @@ def test_an_interrupted_job_leaves_the_former_result_and_goes_on(
     job.output.mkdir(parents=True)
     (job.output / "report.json").write_text("former")
 
-    def interrupt(*_: Any) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
