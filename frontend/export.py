@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch._dynamo.config
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, Node
 
@@ -78,7 +79,12 @@ def trace_config(config: Any) -> Program:
     dynamic = torch.export.Dim.DYNAMIC
     both = {0: dynamic, 1: dynamic}
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with (
+            torch.no_grad(),
+            warnings.catch_warnings(),
+            # With dynamic sizes, the cache's bookkeeping costs more than the calls it saves.
+            torch._dynamo.config.patch(fake_tensor_cache_enabled=False),
+        ):
             warnings.simplefilter("ignore")  # deprecations inside torch and transformers
             exported = torch.export.export(
                 _CachedStep(model),

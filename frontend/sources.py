@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from prunec.frontend.gguf import parsed_once, read_file
 from prunec.passes.ir import replaced_file
 
 
@@ -66,7 +67,11 @@ class Checkpoint:
 
         def load() -> Any:
             return AutoModelForCausalLM.from_pretrained(
-                self.location, dtype=torch.float32, output_loading_info=True, **self._gguf()
+                self.location,
+                config=self.config,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **self._gguf(),
             )
 
         model, loading = _quietly(load, f"the weights of {self.reference}")
@@ -151,7 +156,8 @@ def _quietly(load: Callable[[], Any], what: str) -> Any:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        return load()
+        with parsed_once():
+            return load()
     except SourceError:
         raise
     except Exception as error:  # the loaders raise anything from KeyError to RuntimeError
@@ -203,10 +209,8 @@ def _require_gguf(path: Path) -> None:
         magic = file.read(4)
     if magic != b"GGUF":
         raise SourceError(f"{path} is not a GGUF file: it begins with {magic!r}")
-    from gguf import GGUFReader
-
     try:
-        reader = GGUFReader(path)
+        reader = read_file(path)
         end = max(int(t.data_offset) + int(t.n_bytes) for t in reader.tensors)
     except (ValueError, IndexError, KeyError, TypeError) as error:
         raise SourceError(f"{path} is cut short or damaged. Obtain it again") from error
