@@ -8,7 +8,7 @@ end up in one class shrink together. Everything here is independent of any opera
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,6 +41,7 @@ class Atom:
     size: int
     bound: Axis | None = None
     refusal: Refusal | None = None
+    is_dynamic: bool = False
     serial: int = field(default_factory=lambda: next(_serial))
 
 
@@ -252,7 +253,7 @@ def _split_segments(parts: list[Axis], front: int) -> tuple[Axis, Axis]:
 
 
 def _part(atom: Atom, part_size: int) -> Atom:
-    return Atom(part_size, refusal=atom.refusal)
+    return Atom(part_size, refusal=atom.refusal, is_dynamic=atom.is_dynamic)
 
 
 def fresh_copy(axis: Axis, memo: dict[Atom, Atom] | None = None) -> Axis:
@@ -261,45 +262,18 @@ def fresh_copy(axis: Axis, memo: dict[Atom, Atom] | None = None) -> Axis:
     axis = resolve(axis)
     if isinstance(axis, Atom):
         if axis not in memo:
-            memo[axis] = Atom(axis.size)
+            refusal = axis.refusal if axis.is_dynamic else None
+            memo[axis] = Atom(axis.size, refusal=refusal, is_dynamic=axis.is_dynamic)
         return memo[axis]
     return type(axis)(tuple(fresh_copy(p, memo) for p in axis.parts))
 
 
-Selection = Mapping[Atom, Indices]
-"""For each atom that is cut: the indices of the units that stay, ascending."""
-
-
-def kept(axis: Axis, selection: Selection) -> Indices:
-    """Positions of the axis that stay, ascending."""
+def positions_with(axis: Axis, atom: Atom) -> int:
+    """How many positions of the axis belong to a unit of the atom."""
     axis = resolve(axis)
     if isinstance(axis, Atom):
-        return selection.get(axis, np.arange(axis.size))
+        return axis.size if axis is atom else 0
     if isinstance(axis, Concat):
-        offsets = np.cumsum([0, *(size(p) for p in axis.parts)])
-        return np.concatenate(
-            [kept(p, selection) + o for p, o in zip(axis.parts, offsets, strict=False)]
-        )
-    result = np.zeros(1, dtype=np.int64)
-    for part in axis.parts:
-        result = (result[:, None] * size(part) + kept(part, selection)[None, :]).ravel()
-    return result
-
-
-def is_cut(axis: Axis | None, selection: Selection) -> bool:
-    """Whether the selection removes any position of the axis."""
-    return axis is not None and any(leaf in selection for leaf in leaves(axis))
-
-
-def unit_of(axis: Axis, atom: Atom) -> Indices:
-    """For each position of the axis the atom's unit that it belongs to, -1 where to none."""
-    axis = resolve(axis)
-    if isinstance(axis, Atom):
-        return np.arange(atom.size) if axis is atom else np.full(axis.size, -1)
-    if isinstance(axis, Concat):
-        return np.concatenate([unit_of(p, atom) for p in axis.parts])
-    result = np.full(1, -1)
-    for part in axis.parts:
-        inner = unit_of(part, atom)
-        result = np.where(inner[None, :] >= 0, inner[None, :], result[:, None]).ravel()
-    return result
+        return sum(positions_with(part, atom) for part in axis.parts)
+    without = [size(part) - positions_with(part, atom) for part in axis.parts]
+    return size(axis) - int(np.prod(without))

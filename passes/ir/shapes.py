@@ -18,14 +18,15 @@ from torch.fx.experimental.symbolic_shapes import (
 from prunec.passes.ir.program import Entry, Port, ProgramError
 
 # Example sizes. Distinct, so that the shape environment gives each label a symbol of its own and
-# shares it between all inputs; unusual, so that none meets a static size by chance.
+# shares it between all inputs; large primes and their sum, so that neither they nor their products
+# with static sizes meet a static size by chance.
 _EXAMPLES = {
-    "batch_size": 11,
-    "sequence_length": 13,
-    "past_sequence_length": 17,
-    "total_sequence_length": 30,
+    "batch_size": 101,
+    "sequence_length": 103,
+    "past_sequence_length": 107,
+    "total_sequence_length": 210,
 }
-_MORE_EXAMPLES = (37, 41, 43, 47, 53, 59, 61, 67, 71, 73)
+_MORE_EXAMPLES = (109, 113, 127, 131, 137, 139, 149, 151, 157, 163)
 
 
 def example_sizes(ports: tuple[Port, ...]) -> dict[str, int]:
@@ -125,6 +126,24 @@ def is_tensor(node: Node) -> bool:
 def static_shape(node: Node) -> tuple[int | None, ...]:
     """The sizes of a tensor node, None where dynamic."""
     return tuple(s if isinstance(s, int) else None for s in node.meta["val"].shape)
+
+
+def is_dynamic(size: Any) -> bool:
+    """Whether a size is a symbol, not a number."""
+    return not isinstance(size, int)
+
+
+def example_size(size: Any) -> int:
+    """The size itself, or of a dynamic one what it is for the example sizes of its labels.
+
+    Raises:
+        ProgramError: the size depends on the values of tensors.
+    """
+    if isinstance(size, int):
+        return size
+    if not size.node.has_hint():
+        raise ProgramError(f"the size {size} depends on values that only a run can tell")
+    return int(size.node.hint)
 
 
 def copy_graph(graph: Graph) -> tuple[Graph, dict[Node, Node]]:

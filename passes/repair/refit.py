@@ -10,7 +10,7 @@ from torch.fx import Node
 from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.contract import Context, Pass, PassError, explained
 from prunec.passes.ir import Entry, Program, language_feeds
-from prunec.passes.ir.axes import kept
+from prunec.passes.ir.selection import kept
 from prunec.passes.ir.staged import StagedRun
 from prunec.passes.plan import PlanError
 
@@ -65,7 +65,6 @@ class Refit(Pass):
             for node in context.progress(targets, "Refit", len(targets)):
                 name = program.main.reads[_weight_of(node).name]
                 axis = coupling.weight_axes[name][1]
-                assert axis is not None
                 stays = torch.from_numpy(kept(axis, selection))
                 changed[name] = self._solve(node.name, run, run.weights[name], stays, len(feeds))
                 masked = torch.zeros_like(run.weights[name])

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.fx import Graph, Node
 
-from prunec.passes.analysis.coupling import Coupling, CutSite, find_structures
-from prunec.passes.analysis.coupling.rules import find_rule
+from prunec.passes.analysis.coupling import (
+    Coupling,
+    CutSite,
+    Structure,
+    find_rule,
+    find_structures,
+)
 from prunec.passes.contract import Context, Pass, PassError, explained
 from prunec.passes.ir import Entry, Port, Program
-from prunec.passes.ir.axes import Atom, Axis, Indices, Selection, is_cut, kept
+from prunec.passes.ir.axes import Axis
+from prunec.passes.ir.selection import Kept, PerUnit, Selection, is_cut, kept, kept_count
 from prunec.passes.ir.shapes import copy_graph, propagate
+from prunec.passes.ir.take import take
 from prunec.passes.plan import PlanError, load_plan
+from prunec.passes.surgery.drop_branches import drop_branches
 
 
 @dataclass(frozen=True)
@@ -53,13 +61,20 @@ def cut_program(program: Program, coupling: Coupling, selection: Selection) -> P
     Args:
         program: What `coupling` was found in.
         coupling: Its structures.
-        selection: Axis to the indices that stay, ascending.
+        selection: Axis to the indices that stay, ascending; for an axis under an outer one also
+            for each outer unit its own (`PerUnit`).
+
+    Raises:
+        CutError: the selection leaves too few units of a structure, or tells units of an axis
+            apart by another that does not stand above it.
     """
-    selection = {a: i for a, i in selection.items() if len(i) < a.size}
+    selection = {a: k for a, k in selection.items() if kept_count(k) < a.size}
     if not selection:
         return program
+    require_valid(coupling, selection)
     edit = _Edit(program, coupling, selection)
-    weights = {name: edit.cut_weight(name) for name in program.weights}
+    axes = coupling.weight_axes
+    weights = {name: take(w, axes[name], selection) for name, w in program.weights.items()}
     entries = {name: edit.cut_entry(entry) for name, entry in program.entries.items()}
     weights |= edit.new_buffers
     after = replace(
@@ -68,37 +83,73 @@ def cut_program(program: Program, coupling: Coupling, selection: Selection) -> P
         weights=weights,
         buffers=program.buffers | edit.new_buffers.keys(),
     )
-    for entry in entries.values():
+    after = drop_branches(after, program, coupling, selection)
+    for entry in after.entries.values():
         propagate(entry, after.weights)
     return after
+
+
+class CutError(Exception):
+    """A selection cannot be cut; the message names the structure and the reason."""
+
+
+def require_valid(coupling: Coupling, selection: Selection) -> None:
+    """Refuse a selection that would not compute what the masked original does.
+
+    Raises:
+        CutError: see `cut_program`.
+    """
+    known = {s.atom: s for s in coupling.structures}
+    for atom, chosen in selection.items():
+        structure = known.get(atom)
+        if structure is None:
+            raise CutError("an axis is selected that the analysis does not offer")
+        count = kept_count(chosen)
+        if count < structure.least and structure.kind != "layer":
+            raise CutError(
+                f"{structure.name}: {count} of {structure.size} units would stay, at least "
+                f"{structure.least} must"
+            )
+        _require_ascending(structure, chosen)
+
+
+def _require_ascending(structure: Structure, chosen: Kept) -> None:
+    rows = chosen.table if isinstance(chosen, PerUnit) else np.asarray(chosen)[None, :]
+    if rows.size and (
+        (np.diff(rows, axis=1) <= 0).any() or rows.min() < 0 or rows.max() >= structure.size
+    ):
+        raise CutError(
+            f"{structure.name}: units must be ascending, each once, below {structure.size}"
+        )
+    if isinstance(chosen, PerUnit):
+        if structure.outer is None or chosen.outer is not structure.outer:
+            raise CutError(
+                f"{structure.name}: its units cannot be chosen apart for the units of another "
+                "axis, for something is shared by all of them"
+            )
+        if len(rows) != chosen.outer.size:
+            raise CutError(
+                f"{structure.name}: {len(rows)} rows of units for {chosen.outer.size} outer units"
+            )
 
 
 class _Edit:
     """One cut under way: what stays, and the index tables that it needs."""
 
-    def __init__(
-        self, program: Program, coupling: Coupling, selection: Mapping[Atom, Indices]
-    ) -> None:
+    def __init__(self, program: Program, coupling: Coupling, selection: Selection) -> None:
         self.program = program
         self.coupling = coupling
         self.selection = selection
         self.new_buffers: dict[str, torch.Tensor] = {}
 
-    def cut_weight(self, name: str) -> torch.Tensor:
-        """The rows and columns of a weight that stay; the same tensor where all do."""
-        weight = self.program.weights[name]
-        for dim, axis in enumerate(self.coupling.weight_axes[name]):
-            if axis is not None and is_cut(axis, self.selection):
-                weight = weight.index_select(dim, torch.from_numpy(kept(axis, self.selection)))
-        return weight
-
     def cut_entry(self, entry: Entry) -> Entry:
         """A copy of the graph with every node's literals for the sizes that stay."""
         graph, mapping = copy_graph(entry.graph)
         reads = dict(entry.reads)
+        known = self.coupling.walk.axes.keys() | self.coupling.walk.parts.keys()
         for before in entry.graph.nodes:
             rule = find_rule(before.target) if before.op == "call_function" else None
-            if rule is not None and before in self.coupling.walk.axes:
+            if rule is not None and before in known:
                 site = CutSite(
                     walk=self.coupling.walk,
                     before=before,
@@ -122,11 +173,13 @@ class _Edit:
             for port, node in zip(ports, nodes, strict=True)
         )
 
-    def _axes(self, node: Node) -> tuple[Axis | None, ...]:
+    def _axes(self, node: Node) -> tuple[Axis, ...]:
         return self.coupling.walk.axes[node]
 
-    def _cut_size(self, size: int | str, axis: Axis | None) -> int | str:
-        return size if isinstance(size, str) or axis is None else len(kept(axis, self.selection))
+    def _cut_size(self, size: int | str, axis: Axis) -> int | str:
+        if isinstance(size, str) or not is_cut(axis, self.selection):
+            return size
+        return len(kept(axis, self.selection))
 
     def _add_buffer(self, graph: Graph, reads: dict[str, str], table: torch.Tensor) -> Node:
         """A placeholder for an index table; equal tables are one."""

@@ -15,7 +15,6 @@ from prunec.passes.ir.axes import (
     concat,
     factors,
     fresh_copy,
-    kept,
     leaves,
     peel,
     product,
@@ -25,8 +24,8 @@ from prunec.passes.ir.axes import (
     split_front,
     split_inner,
     unify,
-    unit_of,
 )
+from prunec.passes.ir.selection import kept, unit_of
 from support.strategies import axes
 
 quick = settings(max_examples=200, deadline=None)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.fx import Node
 
-from prunec.passes.analysis.coupling import Coupling
+from prunec.passes.analysis.coupling import Coupling, Rule, find_rule
 from prunec.passes.ir import Entry, Interpreter, Program, Role, execute, language_feeds
-from prunec.passes.ir.axes import Selection, is_cut, kept, size
+from prunec.passes.ir.axes import Axis, size
 from prunec.passes.ir.run import next_cache
+from prunec.passes.ir.selection import Selection, is_cut, kept, outer_elsewhere, unit_of
+from prunec.passes.ir.take import dim_of, kept_table, take
 from prunec.passes.surgery import cut_program
 
 
 class MaskedInterpreter(Interpreter):
-    """Runs the original and holds removed units at zero in every value that carries them."""
+    """Runs the original and holds removed units at zero in every value that carries them.
+
+    Where an operator needs another value than zero to pass over a unit (minus infinity before
+    a softmax), it is given that: the operator's rule names it.
+    """
 
     def __init__(
         self, program: Program, entry: Entry, coupling: Coupling, selection: Selection
@@ -24,54 +30,105 @@ class MaskedInterpreter(Interpreter):
         super().__init__(program, entry)
         # The interpreter runs a copy of the graph; nodes correspond by name.
         self._axes = {node.name: axes for node, axes in coupling.walk.axes.items()}
+        self._parts = {node.name: parts for node, parts in coupling.walk.parts.items()}
         self._selection = selection
+        self._dropped = {
+            branch.branch.name
+            for found in coupling.branches
+            for unit, branch in enumerate(found.branches)
+            if found.atom in selection and unit not in selection[found.atom]  # type: ignore[operator]
+        }
 
     def run_node(self, n: Node) -> Any:
-        value = super().run_node(n)
-        if n.op == "output" or not isinstance(value, torch.Tensor):
+        rule = find_rule(n.target) if n.op == "call_function" else None
+        if rule is not None and rule.neutral:
+            value = self._run_with_neutral(n, rule)
+        else:
+            value = super().run_node(n)
+        if n.op == "output":
             return value
-        for dim, axis in enumerate(self._axes.get(n.name, ())):
-            if axis is not None and is_cut(axis, self._selection):
-                mask = torch.zeros(size(axis), dtype=torch.bool)
-                mask[torch.from_numpy(kept(axis, self._selection))] = True
-                shape = [1] * value.dim()
-                shape[dim] = -1
-                value = torch.where(mask.view(shape), value, torch.zeros((), dtype=value.dtype))
+        if n.name in self._dropped:
+            return torch.zeros_like(value)
+        if isinstance(value, (list, tuple)) and n.name in self._parts:
+            return [self._mask(v, axes) for v, axes in zip(value, self._parts[n.name], strict=True)]
+        return self._mask(value, self._axes.get(n.name, ()))
+
+    def _run_with_neutral(self, n: Node, rule: Rule) -> Any:
+        names = [a.name for a in n.target._schema.arguments]  # type: ignore[union-attr]
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        args = list(args)
+        for name, neutral in rule.neutral.items():
+            place = names.index(name)
+            operand = n.args[place]
+            args[place] = self._mask(args[place], self._axes[operand.name], neutral)  # type: ignore[union-attr]
+        return n.target(*args, **kwargs)  # type: ignore[operator]
+
+    def _mask(self, value: Any, axes: Sequence[Axis], neutral: float = 0.0) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        for dim, axis in enumerate(axes):
+            stays = _stays(value, axes, dim, axis, self._selection)
+            if stays is not None:
+                value = torch.where(stays, value, torch.tensor(neutral, dtype=value.dtype))
         return value
 
 
+def _stays(
+    value: torch.Tensor, axes: Sequence[Axis], dim: int, axis: Axis, selection: Selection
+) -> torch.Tensor | None:
+    """A mask that broadcasts to the value; None where the dimension is whole.
+
+    A unit that is told apart by an outer axis which the value does not have (a weight that was
+    chosen by a router) is masked where the weight was.
+    """
+    if not is_cut(axis, selection):
+        return None
+    outer = outer_elsewhere(axis, selection)
+    above = None if outer is None else dim_of(axes, outer)
+    shape = [1] * value.dim()
+    shape[dim] = -1
+    if outer is None:
+        mask = torch.zeros(size(axis), dtype=torch.bool)
+        mask[torch.from_numpy(kept(axis, selection))] = True
+        # A dynamic outer part (batch x heads) may be shorter or longer in this run.
+        return mask[torch.arange(value.shape[dim]) % len(mask)].view(shape)
+    if above is None:
+        return None
+    rows = kept_table(axis, outer, selection)[unit_of(axes[above], outer)]
+    table = torch.zeros(len(rows), size(axis), dtype=torch.bool)
+    table.scatter_(1, torch.from_numpy(rows), True)
+    shape[above] = len(rows)
+    shape[dim] = size(axis)
+    return (table if above < dim else table.T).reshape(shape)
+
+
 def law_error(
-    program: Program, coupling: Coupling, selection: Selection, tokens: torch.Tensor
+    program: Program,
+    coupling: Coupling,
+    selection: Selection,
+    feeds: Mapping[str, torch.Tensor],
 ) -> float:
-    """The largest relative error between cut and masked outputs over two steps.
+    """The largest relative error between the outputs of the cut and the masked program.
 
     Args:
-        program: The original, best in float64.
+        program: The original with one entry point, best in float64.
         coupling: Its structures.
         selection: What stays.
-        tokens: [batch, tokens]: the first half is the first step, the rest the second, so that
-            the cache goes through the cut as well.
+        feeds: Inputs of the original by name, caches with earlier tokens among them.
     """
     after = cut_program(program, coupling, selection)
     entry = program.main
-    half = tokens.shape[1] // 2
-    masked_cache: Mapping[str, torch.Tensor] | None = None
-    cut_cache: Mapping[str, torch.Tensor] | None = None
-    worst = 0.0
-    for step in (tokens[:, :half], tokens[:, half:]):
-        interpreter = MaskedInterpreter(program, entry, coupling, selection)
-        values = interpreter.feed(language_feeds(entry, step, cache=masked_cache))
-        masked = dict(zip((p.name for p in entry.outputs), values, strict=True))
-        cut = execute(after, language_feeds(after.main, step, cache=cut_cache))
-        for port, node in zip(entry.outputs, entry.output_nodes(), strict=True):
-            expected = masked[port.name]
-            for dim, axis in enumerate(coupling.walk.axes[node]):
-                if axis is not None and is_cut(axis, selection):
-                    stays = torch.from_numpy(kept(axis, selection))
-                    expected = expected.index_select(dim, stays)
-            worst = max(worst, relative_error(cut[port.name], expected))
-        masked_cache, cut_cache = next_cache(entry, masked), next_cache(after.main, cut)
-    return worst
+    values = MaskedInterpreter(program, entry, coupling, selection).feed(feeds)
+    masked = dict(zip((p.name for p in entry.outputs), values, strict=True))
+    ports = (*entry.inputs, *entry.outputs)
+    nodes = (*entry.input_nodes(), *entry.output_nodes())
+    axes = {p.name: coupling.walk.axes[n] for p, n in zip(ports, nodes, strict=True)}
+    cut_feeds = {p.name: take(feeds[p.name], axes[p.name], selection) for p in after.main.inputs}
+    found = execute(after, cut_feeds)
+    return max(
+        relative_error(value, take(masked[name], axes[name], selection))
+        for name, value in found.items()
+    )
 
 
 def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:

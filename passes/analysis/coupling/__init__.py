@@ -1,5 +1,6 @@
 """Coupled-structure dependency analysis: which dimensions shrink together, and why not."""
 
+from prunec.passes.analysis.coupling.rules import RuleError, find_rule
 from prunec.passes.analysis.coupling.site import CutSite, Rule, Site, Use, Walk
 from prunec.passes.analysis.coupling.structures import (
     Coupling,
@@ -15,9 +16,11 @@ __all__ = [
     "Member",
     "RefusedAxis",
     "Rule",
+    "RuleError",
     "Site",
     "Structure",
     "Use",
     "Walk",
+    "find_rule",
     "find_structures",
 ]

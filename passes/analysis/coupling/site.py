@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -15,28 +15,29 @@ from prunec.passes.ir.axes import (
     Axis,
     RefinementError,
     Refusal,
-    Selection,
     fresh_copy,
-    is_cut,
-    kept,
     refuse,
     unify,
 )
-from prunec.passes.ir.shapes import static_shape
+from prunec.passes.ir.selection import Selection, is_cut, kept
+from prunec.passes.ir.shapes import example_size, is_dynamic
 
-Axes = tuple[Axis | None, ...]
-"""One axis for each dimension of a tensor, None where its size is dynamic."""
+Axes = tuple[Axis, ...]
+"""One axis for each dimension of a tensor. One of dynamic size has the size that it has for the
+example sizes of the program's labels, and is refused."""
 
 
 class Use(StrEnum):
     """What an operator does with an axis; structures are named by it."""
 
     PRODUCED = "produced"  # the output axis of a contraction with a weight, or of a lookup
-    CONSUMED = "consumed"  # summed over by a contraction
+    CONVOLVED = "convolved"  # the output channels of a convolution
+    CONSUMED = "consumed"  # summed over by a contraction with a weight
     HEADS = "heads"  # counts the heads of an attention
     KEY_WIDTH = "key width"  # summed over between queries and keys
     VALUE_WIDTH = "value width"  # the width of an attention's values
     REPEATED = "repeated"  # made by expanding a dimension of size 1
+    ROUTED = "routed"  # the best few of it are chosen by value
 
 
 @dataclass
@@ -44,11 +45,23 @@ class Walk:
     """The state of one analysis over all entry points of a program."""
 
     axes: dict[Node, Axes] = field(default_factory=dict)
+    parts: dict[Node, tuple[Axes, ...]] = field(default_factory=dict)
+    """Nodes that return several tensors: the axes of each."""
     learned: set[Node] = field(default_factory=set)
     """Nodes whose value depends on a parameter or on the cache."""
+    parametric: set[Node] = field(default_factory=set)
+    """Nodes whose value is a parameter's, rearranged or chosen from: weights to contract with."""
+    positions: dict[Node, Axis] = field(default_factory=dict)
+    """Integer nodes whose values are positions along an axis."""
+    chosen: list[tuple[Axis, Axis]] = field(default_factory=list)
+    """(axis of a result, axis that its rows were chosen from)."""
     uses: list[tuple[Use, Axis, Node]] = field(default_factory=list)
     gathers: dict[tuple[Node, Node], Axes] = field(default_factory=dict)
     """(user, operand) to the operand's axes as that user sees them."""
+    normalised: set[Atom] = field(default_factory=set)
+    """Axes that a softmax ran over."""
+    floors: list[tuple[Axis, int]] = field(default_factory=list)
+    """How many positions of an axis an operator needs at least."""
 
 
 @dataclass
@@ -58,37 +71,51 @@ class Site:
     walk: Walk
     node: Node
 
+    def argument(self, name: str) -> Any:
+        """An argument by the name that the operator's schema gives it."""
+        return argument(self.node, name)
+
     def axes(self, operand: Any) -> Axes:
         """The axes of an operand; none for a number."""
         return self.walk.axes.get(operand, ()) if isinstance(operand, Node) else ()
 
-    def shape(self) -> tuple[int | None, ...]:
-        """The static sizes of the result, None where dynamic."""
-        return static_shape(self.node)
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the result, dynamic ones by example."""
+        return tuple(example_size(s) for s in self.node.meta["val"].shape)
 
     def new_axes(self) -> Axes:
-        """An atom for each static dimension of the result."""
-        return tuple(None if s is None else Atom(s) for s in self.shape())
+        """An atom for each dimension of the result."""
+        return new_axes(self.node, self.node.meta["val"])
 
-    def use(self, use: Use, axis: Axis | None) -> None:
+    def use(self, use: Use, axis: Axis) -> None:
         """Note what the node does with an axis."""
-        if axis is not None:
-            self.walk.uses.append((use, axis, self.node))
+        self.walk.uses.append((use, axis, self.node))
 
-    def unify(self, a: Axis | None, b: Axis | None) -> None:
+    def unify(self, a: Axis, b: Axis) -> None:
         """Make two axes one; refuse both where they do not fit."""
-        if a is None or b is None:
-            return
         try:
             unify(a, b)
         except RefinementError as error:
             self.refuse(a, f"its parts do not line up with another operand's: {error}")
             self.refuse(b, f"its parts do not line up with another operand's: {error}")
 
-    def refuse(self, axis: Axis | None, reason: str) -> None:
+    def refuse(self, axis: Axis, reason: str) -> None:
         """Mark an axis as one that cannot be cut, because of this node."""
-        if axis is not None:
-            refuse(axis, Refusal(reason, self.node.name, self.node.meta.get("source", "")))
+        refuse(axis, refusal(self.node, reason))
+
+    def refuse_all(self, reason: str) -> Axes:
+        """Refuse every axis that reaches the node; its result starts anew, refused too."""
+        for operand in self.node.all_input_nodes:
+            for axis in self.axes(operand):
+                self.refuse(axis, reason)
+        return self.refused_axes(reason)
+
+    def refused_axes(self, reason: str) -> Axes:
+        """New axes for the result, none of which can be cut."""
+        result = self.new_axes()
+        for axis in result:
+            self.refuse(axis, reason)
+        return result
 
     def operand(self, operand: Node) -> Axes:
         """An operand's axes for an elementwise operator.
@@ -101,8 +128,35 @@ class Site:
             return axes
         key = (self.node, operand)
         if key not in self.walk.gathers:
-            self.walk.gathers[key] = tuple(None if a is None else fresh_copy(a) for a in axes)
+            self.walk.gathers[key] = tuple(fresh_copy(a) for a in axes)
         return self.walk.gathers[key]
+
+
+def argument(node: Node, name: str) -> Any:
+    """An argument of a call by the name that the operator's schema gives it."""
+    if name in node.kwargs:
+        return node.kwargs[name]
+    place, schema = _place(node, name)
+    return node.args[place] if place < len(node.args) else schema.default_value
+
+
+def _place(node: Node, name: str) -> tuple[int, Any]:
+    arguments = node.target._schema.arguments  # type: ignore[union-attr]
+    return next((i, a) for i, a in enumerate(arguments) if a.name == name)
+
+
+def refusal(node: Node, reason: str) -> Refusal:
+    """A reason, with the node that shows it and the model's source line."""
+    return Refusal(reason, node.name, node.meta.get("source", ""))
+
+
+def new_axes(node: Node, value: torch.Tensor) -> Axes:
+    """An atom for each dimension of a value; those of dynamic size are refused."""
+    dynamic = refusal(node, "its size is dynamic")
+    return tuple(
+        Atom(example_size(s), refusal=dynamic if is_dynamic(s) else None, is_dynamic=is_dynamic(s))
+        for s in value.shape
+    )
 
 
 @dataclass
@@ -116,11 +170,15 @@ class CutSite:
     selection: Selection
     add_buffer: Callable[[torch.Tensor], Node]
 
+    def argument(self, name: str) -> Any:
+        """An argument of the original node by the name that the operator's schema gives it."""
+        return argument(self.before, name)
+
     def axes(self, operand: Any = None) -> Axes:
         """The axes of an operand of the original node; of its result where none is given."""
         return self.walk.axes.get(self.before if operand is None else operand, ())
 
-    def is_cut(self, axis: Axis | None) -> bool:
+    def is_cut(self, axis: Axis) -> bool:
         """Whether the selection removes part of this axis."""
         return is_cut(axis, self.selection)
 
@@ -128,13 +186,30 @@ class CutSite:
         """How many positions of the axis stay."""
         return len(kept(axis, self.selection))
 
-    def set_argument(self, position: int, value: Any) -> None:
-        """Replace one positional argument."""
-        self.node.update_arg(position, value)
+    def set_argument(self, name: str, value: Any) -> None:
+        """Replace one argument, by the name that the operator's schema gives it."""
+        place, schema = _place(self.node, name)
+        if place < len(self.node.args) and name not in self.node.kwargs:
+            self.node.update_arg(place, value)
+        elif place == len(self.node.args) and not schema.kwarg_only and not self.node.kwargs:
+            self.node.args = (*self.node.args, value)
+        else:
+            self.node.update_kwarg(name, value)
+
+    def call(self, target: Any, *arguments: Any) -> Node:
+        """Add a call in front of the node."""
+        with self.graph.inserting_before(self.node):
+            return self.graph.call_function(target, arguments)
+
+    def replace_with(self, replacement: Node) -> None:
+        """Let every reader of the node read another one."""
+        self.node.replace_all_uses_with(replacement)
+        self.graph.erase_node(self.node)
 
 
-Relate = Callable[[Site], Sequence[Axis | None]]
-"""From a node to the axes of its result, unifying and refusing on the way."""
+Relate = Callable[[Site], Sequence[Axis] | list[Axes]]
+"""From a node to the axes of its result (of each result in a list where there are several),
+unifying and refusing on the way."""
 Cut = Callable[[CutSite], None]
 """Rewrite the copied node's literals and operands for the sizes that stay."""
 
@@ -145,7 +220,17 @@ def keep_as_is(site: CutSite) -> None:
 
 @dataclass(frozen=True)
 class Rule:
-    """How one family of operators relates axes, and how a node of it is cut."""
+    """How one family of operators relates axes, how a node of it is cut, and how it is masked.
+
+    Attributes:
+        relate: Gives the result's axes.
+        cut: Rewrites the copied node.
+        neutral: Argument name to the value that a removed unit must have there for the node to
+            compute what it computes without that unit; zero where not named.
+        keeps_positions: Whether integers that are positions along an axis are so afterwards.
+    """
 
     relate: Relate
     cut: Cut = keep_as_is
+    neutral: Mapping[str, float] = field(default_factory=dict)
+    keeps_positions: bool = False

@@ -9,10 +9,13 @@ from typing import Any
 
 from torch.fx import Node
 
-from prunec.passes.analysis.coupling.site import Axes, Use, Walk
+from prunec.passes.analysis.coupling.branches import Branches, find_branches
+from prunec.passes.analysis.coupling.kinds import name_kinds
+from prunec.passes.analysis.coupling.nesting import find_outer_axes
+from prunec.passes.analysis.coupling.site import Axes, Walk
 from prunec.passes.analysis.coupling.walk import walk_program
 from prunec.passes.ir import Program, Role
-from prunec.passes.ir.axes import Atom, Refusal, leaves, size
+from prunec.passes.ir.axes import Atom, Refusal, leaves, positions_with, size
 
 # A KV group that is left with one query head is a head: its name must not change with that.
 _FAMILY = {"kv-group": "heads", "head": "heads"}
@@ -33,13 +36,18 @@ class Structure:
     Attributes:
         name: Stable under cuts: the family of its kind and its first weight.
         kind: What the graph shows it to be: ``ffn-channel``, ``kv-group``, ``head``,
-            ``query-head-in-group``, ``qk-dim``, ``vo-dim`` or ``residual``.
+            ``query-head-in-group``, ``qk-dim``, ``vo-dim``, ``residual``, ``expert``,
+            ``expert-channel``, ``conv-channel``, ``kv-latent``, ``query-latent`` or ``layer``.
         index: Its place among the structures of its kind, in graph order.
         size: How many units it has.
         atom: The axis that they are.
-        members: Every weight dimension that carries it.
-        parameters_per_unit: Parameters that go with one unit while all else stays.
-        kv_bytes_per_unit: Cache bytes per token that go with it.
+        members: Every weight dimension that carries it; of a layer, the weights that go with it.
+        unit_parameters: For each unit the parameters that go with it while all else stays;
+            one number where all units have the same.
+        kv_bytes_per_unit: Cache bytes per token that go with a unit (of layers: on average).
+        least: How many units have to stay.
+        outer: The axis under which this one always appears, whose units may each keep their
+            own units of this one; None where there is none.
     """
 
     name: str
@@ -48,8 +56,15 @@ class Structure:
     size: int
     atom: Atom
     members: tuple[Member, ...]
-    parameters_per_unit: int
+    unit_parameters: tuple[int, ...]
     kv_bytes_per_unit: int
+    least: int = 1
+    outer: Atom | None = None
+
+    @property
+    def parameters_per_unit(self) -> int:
+        """Parameters that go with one unit; of units of different size, on average."""
+        return sum(self.unit_parameters) // len(self.unit_parameters)
 
     def to_json(self) -> dict[str, Any]:
         """For machines: everything but the axis itself."""
@@ -61,6 +76,8 @@ class Structure:
             "members": [{"weight": m.weight, "dim": m.dim} for m in self.members],
             "parameters_per_unit": self.parameters_per_unit,
             "kv_bytes_per_unit": self.kv_bytes_per_unit,
+            "least": self.least,
+            "per_unit_of": None if self.outer is None else self.outer.size,
         }
 
 
@@ -81,6 +98,7 @@ class Coupling:
     refusals: tuple[RefusedAxis, ...]
     walk: Walk
     weight_axes: Mapping[str, Axes]
+    branches: tuple[Branches, ...]
 
     def find(self, name: str) -> Structure | None:
         """The structure of this name, or None."""
@@ -95,11 +113,16 @@ def find_structures(program: Program) -> Coupling:
     """Find which dimensions shrink together, and which cannot and why.
 
     Works on fake tensors: no weight's value is read.
+
+    Source: the dependency analysis is that of DepGraph (Fang et al. 2023, arXiv 2301.12900) in
+    aim; here it runs on axes of tensors, not on layers.
     """
     walk, weight_axes = walk_program(program)
     members = _members(program, weight_axes)
-    kinds = _kinds(walk)
+    kinds = name_kinds(walk, weight_axes)
     kv_bytes = _kv_bytes(program, walk)
+    least = _least(walk)
+    outer = find_outer_axes(program, walk, weight_axes, kinds)
     structures: list[Structure] = []
     refusals: list[RefusedAxis] = []
     counts: dict[str, int] = defaultdict(int)
@@ -119,12 +142,31 @@ def find_structures(program: Program) -> Coupling:
                     size=atom.size,
                     atom=atom,
                     members=tuple(found),
-                    parameters_per_unit=_parameters_per_unit(program, atom, found),
+                    unit_parameters=(_parameters_per_unit(program, weight_axes, atom, found),),
                     kv_bytes_per_unit=kv_bytes.get(atom, 0) // atom.size,
+                    least=least.get(atom, 1),
+                    outer=outer.get(atom),
                 )
             )
             counts[kind] += 1
-    return Coupling(tuple(structures), tuple(refusals), walk, weight_axes)
+    branches = find_branches(program, walk)
+    layers = tuple(_layers(found, index) for index, found in enumerate(branches))
+    return Coupling((*structures, *layers), tuple(refusals), walk, weight_axes, branches)
+
+
+def _layers(branches: Branches, index: int) -> Structure:
+    """The residual branches of one stream as a structure: each of them can be dropped whole."""
+    weights = [name for branch in branches.branches for name in branch.parameters]
+    return Structure(
+        name=f"layer/{weights[0]}" if weights else f"layer/{index}",
+        kind="layer",
+        index=index,
+        size=len(branches.branches),
+        atom=branches.atom,
+        members=tuple(Member(name, -1) for name in weights),
+        unit_parameters=tuple(sum(b.parameters.values()) for b in branches.branches),
+        kv_bytes_per_unit=sum(b.kv_bytes for b in branches.branches) // len(branches.branches),
+    )
 
 
 def _members(program: Program, weight_axes: Mapping[str, Axes]) -> dict[Atom, list[Member]]:
@@ -133,50 +175,20 @@ def _members(program: Program, weight_axes: Mapping[str, Axes]) -> dict[Atom, li
     members: dict[Atom, list[Member]] = defaultdict(list)
     for name in dict.fromkeys(order):
         for dim, axis in enumerate(weight_axes[name] if name not in program.buffers else ()):
-            for atom in dict.fromkeys(leaves(axis)) if axis is not None else ():
+            for atom in dict.fromkeys(leaves(axis)):
                 members[atom].append(Member(name, dim))
     return members
 
 
-def _kinds(walk: Walk) -> dict[Atom, str]:
-    """Name each axis by what the graph does with it."""
-    uses: dict[Use, set[Atom]] = {use: set() for use in Use}
-    first_consumed: dict[Atom, int] = {}
-    last_produced: dict[Atom, int] = {}
-    order = {node: place for place, node in enumerate(walk.axes)}
-    for use, axis, node in walk.uses:
-        for atom in leaves(axis):
-            uses[use].add(atom)
-            if use is Use.CONSUMED:
-                first_consumed.setdefault(atom, order[node])
-            if use is Use.PRODUCED:
-                last_produced[atom] = order[node]
-    grouped = _atoms_beside_repeats(walk, uses[Use.HEADS] & uses[Use.REPEATED])
-    kinds: dict[Atom, str] = {}
-    for atom in uses[Use.CONSUMED] | uses[Use.KEY_WIDTH]:
-        if atom in uses[Use.HEADS] & uses[Use.REPEATED]:
-            kinds[atom] = "query-head-in-group"
-        elif atom in uses[Use.HEADS]:
-            kinds[atom] = "kv-group" if atom in grouped else "head"
-        elif atom in uses[Use.KEY_WIDTH]:
-            kinds[atom] = "qk-dim"
-        elif atom in uses[Use.VALUE_WIDTH]:
-            kinds[atom] = "vo-dim"
-        elif last_produced.get(atom, -1) > first_consumed.get(atom, 0):
-            kinds[atom] = "residual"
-        else:
-            kinds[atom] = "ffn-channel"
-    return kinds
-
-
-def _atoms_beside_repeats(walk: Walk, repeats: set[Atom]) -> set[Atom]:
-    """Head axes whose units each serve several query heads."""
-    return {
-        atom
-        for use, axis, _ in walk.uses
-        if use is Use.HEADS and any(leaf in repeats for leaf in leaves(axis))
-        for atom in leaves(axis)
-    }
+def _least(walk: Walk) -> dict[Atom, int]:
+    """How many units an operator needs: the best k of fewer than k cannot be chosen."""
+    result: dict[Atom, int] = {}
+    for axis, count in walk.floors:
+        atoms = [leaf for leaf in leaves(axis) if leaf.refusal is None]
+        for atom in atoms:
+            others = size(axis) // atom.size
+            result[atom] = max(result.get(atom, 1), -(-count // others))
+    return result
 
 
 def _cache_nodes(program: Program) -> Iterator[tuple[Node, int]]:
@@ -191,14 +203,22 @@ def _kv_bytes(program: Program, walk: Walk) -> dict[Atom, int]:
     """Cache bytes per token of all caches that carry the axis."""
     result: dict[Atom, int] = defaultdict(int)
     for node, item_bytes in _cache_nodes(program):
-        axes = [a for a in walk.axes[node] if a is not None]
+        static = [a for a in walk.axes[node] if not any(leaf.is_dynamic for leaf in leaves(a))]
         total = item_bytes
-        for axis in axes:
+        for axis in static:
             total *= size(axis)
-        for atom in {leaf for axis in axes for leaf in leaves(axis)}:
-            result[atom] += total
+        for axis in static:
+            for atom in dict.fromkeys(leaves(axis)):
+                result[atom] += total * positions_with(axis, atom) // size(axis)
     return result
 
 
-def _parameters_per_unit(program: Program, atom: Atom, members: list[Member]) -> int:
-    return sum(program.weights[m.weight].numel() // atom.size for m in members)
+def _parameters_per_unit(
+    program: Program, weight_axes: Mapping[str, Axes], atom: Atom, members: list[Member]
+) -> int:
+    total = 0
+    for member in members:
+        axis = weight_axes[member.weight][member.dim]
+        count = program.weights[member.weight].numel() // size(axis)
+        total += count * positions_with(axis, atom) // atom.size
+    return total

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch.fx import Node
 
-from prunec.passes.analysis.coupling.rules import find_rule
-from prunec.passes.analysis.coupling.rules.contraction import refuse_all
-from prunec.passes.analysis.coupling.site import Axes, Site, Walk
+from prunec.passes.analysis.coupling.rules import find_rule, takes_positions
+from prunec.passes.analysis.coupling.site import (
+    Axes,
+    Rule,
+    Site,
+    Walk,
+    argument,
+    new_axes,
+    refusal,
+)
 from prunec.passes.ir import Entry, Program, Role
-from prunec.passes.ir.axes import Atom, Refusal, refuse
-from prunec.passes.ir.shapes import is_tensor, static_shape
+from prunec.passes.ir.axes import Atom, refuse
+from prunec.passes.ir.shapes import is_tensor
 
-_TAKES_ONLY_DTYPE_FROM_SECOND = (torch.ops.aten.to.other, torch.ops.aten.type_as.default)
+aten = torch.ops.aten
+_TAKES_ONLY_DTYPE_FROM_SECOND = (aten.to.other, aten.type_as.default)
+# What they return is an activation even where all that is learned about it is a parameter.
+_LOOKUPS = (aten.embedding.default,)
+_CHOOSES_FROM_FIRST = (aten.index.Tensor, aten.index_select.default)
 
 
 def walk_program(program: Program) -> tuple[Walk, Mapping[str, Axes]]:
@@ -42,10 +55,11 @@ def _walk_entry(
             walk.axes[node] = weight_axes[weight]
             if weight not in program.buffers:
                 walk.learned.add(node)
+                walk.parametric.add(node)
         elif node.op == "placeholder":
             _start_input(walk, node, next(ports).role)
         elif node.op == "call_function":
-            _relate(walk, node)
+            _visit(walk, node)
     for port, node in zip(entry.outputs, entry.output_nodes(), strict=True):
         if port.role is not Role.CACHE:
             reason = f"it reaches the output {port.name}, whose size is fixed"
@@ -53,37 +67,85 @@ def _walk_entry(
 
 
 def _start_input(walk: Walk, node: Node, role: Role) -> None:
-    walk.axes[node] = tuple(None if s is None else Atom(s) for s in static_shape(node))
+    walk.axes[node] = new_axes(node, node.meta["val"])
     if role is Role.CACHE:
         walk.learned.add(node)
     else:
         _refuse_node(walk, node, f"it is the size of the input {node.name}")
 
 
-def _relate(walk: Walk, node: Node) -> None:
-    if not is_tensor(node):
-        if isinstance(node.meta.get("val"), (list, tuple)):
-            _refuse_operands(walk, node)
-        return
-    operands = node.all_input_nodes
-    if node.target in _TAKES_ONLY_DTYPE_FROM_SECOND:
-        operands = [o for o in operands if o is node.args[0]]
+def _visit(walk: Walk, node: Node) -> None:
+    if node.target is operator.getitem:
+        _take_part(walk, node)
+    elif is_tensor(node) or _is_list(node):
+        _mark_learned(walk, node)
+        rule = find_rule(node.target)
+        _refuse_positions(walk, node, rule)
+        result = _relate(walk, node, rule)
+        if is_tensor(node):
+            walk.axes[node] = tuple(result)
+        else:
+            walk.parts[node] = tuple(result)
+
+
+def _relate(walk: Walk, node: Node, rule: Rule | None) -> Any:
+    site = Site(walk, node)
+    if rule is not None:
+        if rule.keeps_positions and node.all_input_nodes[0] in walk.positions:
+            walk.positions[node] = walk.positions[node.all_input_nodes[0]]
+        return rule.relate(site)
+    reason = f"{node.target} has no rule"
+    for operand in node.all_input_nodes:
+        _refuse_node(walk, operand, reason)
+    values = [node.meta["val"]] if is_tensor(node) else node.meta["val"]
+    parts = [new_axes(node, v) if isinstance(v, torch.Tensor) else () for v in values]
+    for part in parts:
+        for axis in part:
+            refuse(axis, refusal(node, reason))
+    return parts[0] if is_tensor(node) else parts
+
+
+def _mark_learned(walk: Walk, node: Node) -> None:
+    """Note whether a parameter stands behind the node, and whether it is still one."""
+    first = node.all_input_nodes[:1]
+    operands = first if node.target in _TAKES_ONLY_DTYPE_FROM_SECOND else node.all_input_nodes
     if any(operand in walk.learned for operand in operands):
         walk.learned.add(node)
-    site = Site(walk, node)
-    rule = find_rule(node.target)
-    if rule is None:
-        walk.axes[node] = refuse_all(site, f"{node.target} has no rule")
-    else:
-        walk.axes[node] = tuple(rule.relate(site))
+    sources = first if node.target in _CHOOSES_FROM_FIRST else operands
+    learned = [operand for operand in sources if operand in walk.learned]
+    if learned and node.target not in _LOOKUPS and all(o in walk.parametric for o in learned):
+        walk.parametric.add(node)
 
 
-def _refuse_operands(walk: Walk, node: Node) -> None:
+def _refuse_positions(walk: Walk, node: Node, rule: Rule | None) -> None:
+    """Positions along an axis change with a cut: only indexing the same axis may use them."""
+    allowed = takes_positions(node.target) or (rule is not None and rule.keeps_positions)
     for operand in node.all_input_nodes:
-        _refuse_node(walk, operand, f"{node.target} returns several tensors and has no rule")
+        if operand in walk.positions and not allowed:
+            reason = f"{node.target} uses positions along it as numbers"
+            refuse(walk.positions[operand], refusal(node, reason))
+
+
+def _take_part(walk: Walk, node: Node) -> None:
+    source, index = node.args
+    assert isinstance(source, Node)
+    assert isinstance(index, int)
+    if source not in walk.parts:
+        return  # of a list of sizes
+    walk.axes[node] = walk.parts[source][index]
+    for known in (walk.learned, walk.parametric):
+        if source in known:
+            known.add(node)
+    if source.target is aten.topk.default and index == 1:
+        walk.positions[node] = walk.axes[argument(source, "self")][argument(source, "dim")]
+
+
+def _is_list(node: Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, (list, tuple)) and any(isinstance(v, torch.Tensor) for v in value)
 
 
 def _refuse_node(walk: Walk, node: Node, reason: str) -> None:
-    for axis in walk.axes.get(node, ()):
-        if axis is not None:
-            refuse(axis, Refusal(reason, node.name, node.meta.get("source", "")))
+    for axes in (walk.axes.get(node, ()), *walk.parts.get(node, ())):
+        for axis in axes:
+            refuse(axis, refusal(node, reason))

@@ -16,7 +16,7 @@ from prunec.passes.analysis.importance.consumers import (
 from prunec.passes.analysis.importance.scores import Criterion
 from prunec.passes.contract import Context
 from prunec.passes.ir import Program
-from prunec.passes.ir.axes import unit_of
+from prunec.passes.ir.selection import unit_of
 
 _DAMPING = 0.001  # of the mean of the diagonal, as in the refit that follows
 
@@ -54,7 +54,6 @@ class ObsLoss(Criterion):
 def _units(consumer: Consumer, coupling: Coupling) -> list[torch.Tensor]:
     """For each unit the inputs of the layer that go with it."""
     axis = coupling.weight_axes[consumer.member.weight][consumer.member.dim]
-    assert axis is not None
     units = torch.from_numpy(unit_of(axis, consumer.structure.atom))
     return [torch.nonzero(units == unit)[:, 0] for unit in range(consumer.structure.size)]
 

@@ -12,7 +12,7 @@ import torch
 from prunec.passes.analysis.coupling import Coupling, Member, Structure
 from prunec.passes.contract import Context
 from prunec.passes.ir import Program
-from prunec.passes.ir.axes import unit_of
+from prunec.passes.ir.selection import unit_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,6 @@ def sum_over_units(
         [size of the structure], float64.
     """
     axis = coupling.weight_axes[member.weight][member.dim]
-    assert axis is not None
     units = torch.from_numpy(unit_of(axis, structure.atom))
     result = torch.zeros(structure.size, dtype=torch.float64)
     inside = units >= 0

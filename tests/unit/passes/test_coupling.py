@@ -51,7 +51,7 @@ def test_the_residual_stream_is_one_axis_of_all_layers() -> None:
 def test_the_tied_embedding_is_one_member_and_its_vocabulary_is_refused() -> None:
     (vocabulary,) = [r for r in COUPLING.refusals if r.size == 128]
     assert [m.weight for m in vocabulary.members] == ["lm_head.weight"]
-    assert "chosen by the input" in vocabulary.refusal.reason
+    assert "the input chooses" in vocabulary.refusal.reason
     assert "embedding" in vocabulary.refusal.source
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
+from torch.fx import Node
 
+from prunec.passes.analysis.coupling.gather import gather_operand
 from prunec.passes.analysis.coupling.site import Axes, CutSite, Rule, Site, Use
 from prunec.passes.ir.axes import Atom, product, size
 
@@ -17,31 +19,49 @@ def relate_attention(site: Site) -> Axes:
 
     With ``enable_gqa`` the keys' heads are repeated to the queries': h = kv heads × repeat.
     """
-    q, k, v = (site.axes(operand) for operand in site.node.args[:3])
-    site.unify(k[1], v[1])
-    heads = k[1]
-    if site.node.kwargs.get("enable_gqa") and heads is not None and q[1] is not None:
-        repeat = Atom(size(q[1]) // size(heads))
-        site.use(Use.REPEATED, repeat)
-        heads = product([heads, repeat])
-    site.unify(q[1], heads)
+    q, k, v = (site.axes(site.argument(name)) for name in ("query", "key", "value"))
+    for a, b in zip(k[:-1], v[:-1], strict=True):
+        site.unify(a, b)
     site.unify(q[-1], k[-1])
-    mask = site.node.args[3] if len(site.node.args) > 3 else site.node.kwargs.get("attn_mask")
-    if isinstance(mask, torch.fx.Node) and len(site.axes(mask)) == 4:
-        head_mask = site.operand(mask)[1]
-        if head_mask is not None and size(head_mask) > 1:
-            site.unify(head_mask, q[1])
-    site.use(Use.HEADS, q[1])
     site.use(Use.KEY_WIDTH, q[-1])
     site.use(Use.VALUE_WIDTH, v[-1])
+    for dim in range(len(q) - 3):
+        if size(k[dim]) == size(q[dim]):
+            site.unify(q[dim], k[dim])
+    if len(q) >= 3:
+        _relate_heads(site, q, k)
+    mask = site.argument("attn_mask")
+    if isinstance(mask, Node):
+        for axis, own in zip(reversed(q[:-2]), reversed(site.operand(mask)[:-2]), strict=False):
+            if size(own) > 1:
+                site.unify(own, axis)
     return (*q[:-1], v[-1])
+
+
+def _relate_heads(site: Site, q: Axes, k: Axes) -> None:
+    heads = k[-3]
+    if site.argument("enable_gqa") and size(q[-3]) != size(heads):
+        repeat = Atom(size(q[-3]) // size(heads))
+        site.use(Use.REPEATED, repeat)
+        heads = product([heads, repeat])
+    if size(heads) == size(q[-3]):
+        site.unify(q[-3], heads)
+    site.use(Use.HEADS, q[-3])
 
 
 def cut_attention(site: CutSite) -> None:
     """Hold the scale at that of the full width; it defaults to the width that is left."""
-    width = site.axes(site.before.args[0])[-1]
-    if width is not None and site.is_cut(width) and site.before.kwargs.get("scale") is None:
-        site.node.update_kwarg("scale", 1.0 / math.sqrt(size(width)))
+    width = site.axes(site.argument("query"))[-1]
+    if site.is_cut(width) and site.argument("scale") is None:
+        site.set_argument("scale", 1.0 / math.sqrt(size(width)))
+    mask = site.argument("attn_mask")
+    places = zip(site.before.all_input_nodes, site.node.all_input_nodes, strict=True)
+    for before, copied in places:
+        if before is mask:
+            axes = site.walk.gathers.get((site.before, mask), ())
+            gathered = gather_operand(site, copied, axes)
+            if gathered is not copied:
+                site.node.replace_input_with(copied, gathered)
 
 
 RULES = {aten.scaled_dot_product_attention: Rule(relate_attention, cut_attention)}

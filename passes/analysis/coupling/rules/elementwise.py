@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch.fx import Node
 
+from prunec.passes.analysis.coupling.gather import gather_operand
 from prunec.passes.analysis.coupling.site import Axes, CutSite, Rule, Site
-from prunec.passes.ir.axes import Atom, Axis, kept, size
+from prunec.passes.ir.axes import Atom, Axis, size
 
 aten = torch.ops.aten
 
@@ -18,56 +18,61 @@ def relate_elementwise(site: Site) -> Axes:
     for operand in site.node.all_input_nodes:
         axes = site.operand(operand)
         for dim, axis in zip(range(-1, -len(axes) - 1, -1), reversed(axes), strict=True):
-            if axis is None or (size(axis) == 1 and shape[dim] != 1):
+            if size(axis) == 1 and shape[dim] != 1:
                 continue
-            if result[dim] is None:
+            known = result[dim]
+            if known is None:
                 result[dim] = axis
             else:
-                site.unify(result[dim], axis)
-    return tuple(
-        Atom(s) if axis is None and s is not None else axis
-        for s, axis in zip(shape, result, strict=True)
-    )
+                site.unify(known, axis)
+    return tuple(Atom(s) if a is None else a for s, a in zip(shape, result, strict=True))
 
 
 def cut_elementwise(site: CutSite) -> None:
     """Gather operands that have no parameters behind them where this use needs fewer."""
     for operand, copied in zip(site.before.all_input_nodes, site.node.all_input_nodes, strict=True):
         axes = site.walk.gathers.get((site.before, operand), ())
-        gathered = copied
-        for dim, axis in enumerate(axes):
-            if axis is not None and site.is_cut(axis):
-                gathered = _gather(site, gathered, dim, axis)
+        gathered = gather_operand(site, copied, axes)
         if gathered is not copied:
             site.node.replace_input_with(copied, gathered)
 
 
-def _gather(site: CutSite, operand: Node, dim: int, axis: Axis) -> Node:
-    indices = site.add_buffer(torch.from_numpy(kept(axis, site.selection).copy()))
-    with site.graph.inserting_before(site.node):
-        return site.graph.call_function(aten.index_select.default, (operand, dim, indices))
-
-
-def relate_cast_to_other(site: Site) -> Axes:
-    """Pass the first operand's axes on; the second gives its dtype alone."""
+def relate_first(site: Site) -> Axes:
+    """Pass the first operand's axes on; others give a dtype or a place alone."""
     return site.axes(site.node.args[0])
 
 
 # fmt: off
 _SAME_SHAPE = (
-    "abs", "neg", "exp", "log", "sqrt", "rsqrt", "reciprocal", "pow", "square", "sin", "cos",
-    "tanh", "erf", "sigmoid", "relu", "silu", "gelu", "hardtanh", "leaky_relu", "elu", "clamp",
-    "clamp_min", "clamp_max", "floor", "ceil", "round", "sign", "logical_not", "bitwise_not",
-    "add", "sub", "mul", "div", "maximum", "minimum", "where", "masked_fill", "eq", "ne", "lt",
-    "le", "gt", "ge", "logical_and", "logical_or", "bitwise_and", "bitwise_or", "__and__",
-    "__or__", "clone", "contiguous", "detach", "alias", "dropout", "to", "_to_copy", "zeros_like",
-    "ones_like", "full_like", "nan_to_num", "isnan", "isinf", "mish", "softplus", "hardswish",
-    "relu6",
+    "abs", "neg", "exp", "exp2", "expm1", "log", "log1p", "log2", "sqrt", "rsqrt", "reciprocal",
+    "pow", "square", "sin", "cos", "tan", "tanh", "atan", "erf", "sigmoid", "log_sigmoid", "relu",
+    "relu6", "silu", "gelu", "hardtanh", "hardsigmoid", "hardswish", "leaky_relu", "elu", "celu",
+    "selu", "softplus", "mish", "threshold", "clamp", "clamp_min", "clamp_max", "floor", "ceil",
+    "round", "trunc", "frac", "sign", "add", "sub", "rsub", "mul", "div", "floor_divide",
+    "remainder", "fmod", "atan2", "maximum", "minimum", "where", "masked_fill", "eq", "ne", "lt",
+    "le", "gt", "ge", "logical_not", "logical_and", "logical_or", "logical_xor", "bitwise_not",
+    "bitwise_and", "bitwise_or", "bitwise_xor", "__and__", "__or__", "__xor__", "isnan", "isinf",
+    "isfinite", "nan_to_num", "polar", "complex", "real", "imag", "conj", "lerp", "addcmul",
+    "addcdiv", "zeros_like", "ones_like", "full_like", "empty_like", "isin", "bitwise_right_shift",
+    "bitwise_left_shift",
+)
+_SAME_VALUE = (
+    "clone", "contiguous", "detach", "detach_", "alias", "dropout", "to", "_to_copy", "type_as",
+    "lift_fresh_copy", "lift_fresh", "positive",
+)
+_IN_PLACE = (
+    "add_", "sub_", "mul_", "div_", "relu_", "clamp_", "clamp_min_", "masked_fill_", "copy_",
+    "fill_", "neg_", "exp_", "sigmoid_", "silu_", "tanh_", "zero_",
 )
 # fmt: on
 
 _RULE = Rule(relate_elementwise, cut_elementwise)
+_PASS = Rule(relate_elementwise, cut_elementwise, keeps_positions=True)
 RULES = {
     **{getattr(aten, name): _RULE for name in _SAME_SHAPE},
-    aten.to.other: Rule(relate_cast_to_other),
+    **{getattr(aten, name): _PASS for name in _SAME_VALUE},
+    **{getattr(aten, name): _RULE for name in _IN_PLACE},
+    **dict.fromkeys((aten.max.other, aten.min.other, aten.multiply), _RULE),
+    aten.to.other: Rule(relate_first, keeps_positions=True),
+    aten.type_as.default: Rule(relate_first, keeps_positions=True),
 }

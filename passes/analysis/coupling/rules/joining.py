@@ -7,101 +7,214 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from prunec.passes.analysis.coupling.rules.contraction import refuse_all
-from prunec.passes.analysis.coupling.site import Axes, CutSite, Rule, Site
-from prunec.passes.ir.axes import Axis, RefinementError, concat, size, split_front
+from prunec.passes.analysis.coupling.site import (
+    Axes,
+    CutSite,
+    Rule,
+    Site,
+    argument,
+    new_axes,
+)
+from prunec.passes.ir.axes import (
+    Atom,
+    Axis,
+    RefinementError,
+    concat,
+    leaves,
+    size,
+    split_front,
+    split_inner,
+)
+from prunec.passes.ir.shapes import is_dynamic
 
 aten = torch.ops.aten
 
 
 def relate_cat(site: Site) -> Axes:
     """Segments along one dimension; every other dimension is shared."""
-    operands = [o for o in site.node.args[0] if isinstance(o, Node)]  # type: ignore[union-attr]
-    axes = [site.axes(operand) for operand in operands]
+    operands = [site.axes(operand) for operand in site.argument("tensors")]
     rank = len(site.shape())
-    dim = int(site.node.args[1]) % rank if len(site.node.args) > 1 else 0  # type: ignore[arg-type]
-    result: list[Axis | None] = list(axes[0])
+    dim = site.argument("dim") % rank
+    axes = [a for a in operands if len(a) == rank]  # a tensor of shape [0] joins anything
     for other in axes[1:]:
         for d in range(rank):
             if d != dim:
-                site.unify(result[d], other[d])
-    parts = [a[dim] for a in axes]
-    known = [p for p in parts if p is not None]
-    result[dim] = concat(known) if len(known) == len(parts) else None
-    for part in known if result[dim] is None else []:
-        site.refuse(part, "it is joined with a dynamic dimension")
+                site.unify(axes[0][d], other[d])
+    result = list(axes[0])
+    result[dim] = concat([a[dim] for a in axes])
+    return tuple(result)
+
+
+def relate_stack(site: Site) -> Axes:
+    """A new dimension that counts the operands; every other is shared."""
+    operands = [site.axes(operand) for operand in site.argument("tensors")]
+    for other in operands[1:]:
+        for a, b in zip(operands[0], other, strict=True):
+            site.unify(a, b)
+    counter = Atom(len(operands))
+    site.refuse(counter, "it counts tensors that are stacked")
+    result = list(operands[0])
+    result.insert(site.argument("dim") % (len(result) + 1), counter)
     return tuple(result)
 
 
 def relate_slice(site: Site) -> Axes:
-    """A range of one dimension: a segment of it."""
-    axes = list(site.axes(site.node.args[0]))
-    dim, start, step = _bounds(site.node)
-    axis = axes[dim]
-    if axis is None:
+    """A range of one dimension: a segment of it. Every k-th position: an outer part of it."""
+    axes = list(site.axes(site.argument("self")))
+    bounds = _bounds(site.node)
+    if bounds is None:
+        dim = site.argument("dim") % len(axes)
+        reason = "a slice whose bounds depend on a dynamic size cuts through it"
+        site.refuse(axes[dim], reason)
+        axes[dim] = site.new_axes()[dim]
+        site.refuse(axes[dim], reason)
         return tuple(axes)
-    if step != 1:
-        return refuse_all(site, "a strided slice takes every other position")
+    dim, start, step = bounds
     length = site.shape()[dim]
-    if length is None:
-        return refuse_all(site, "a slice of dynamic length cuts through it")
     try:
-        if start:
-            _, axis = split_front(axis, start)
-        if length < size(axis):
-            axis, _ = split_front(axis, length)
+        axes[dim] = _part(site, axes[dim], start, length, step)
     except RefinementError as error:
         site.refuse(axes[dim], f"a slice cuts through its parts: {error}")
         axes[dim] = site.new_axes()[dim]
         site.refuse(axes[dim], f"a slice cuts through its parts: {error}")
-        return tuple(axes)
-    axes[dim] = axis
     return tuple(axes)
+
+
+def _part(site: Site, axis: Axis, start: int, length: int, step: int) -> Axis:
+    if step != 1:
+        outer, inner = split_inner(axis, step)
+        site.refuse(inner, "every other position of it is picked by number")
+        if start >= step or length != size(outer):
+            raise RefinementError("it takes a part of every so many positions")
+        return outer
+    if start:
+        _, axis = split_front(axis, start)
+    return split_front(axis, length)[0] if length < size(axis) else axis
 
 
 def cut_slice(site: CutSite) -> None:
     """Move the bounds: count what stays before the range and inside it."""
-    dim, start, _ = _bounds(site.before)
-    whole, part = site.axes(site.before.args[0])[dim], site.axes()[dim]
-    if whole is None or part is None or not site.is_cut(whole):
+    bounds = _bounds(site.before)
+    if bounds is None:
+        return
+    dim, start, step = bounds
+    whole, part = site.axes(site.argument("self"))[dim], site.axes()[dim]
+    if not site.is_cut(whole):
+        return
+    if step != 1:
+        site.set_argument("end", site.kept_size(whole))
         return
     before = site.kept_size(split_front(whole, start)[0]) if start else 0
-    site.set_argument(2, before)
-    site.set_argument(3, before + site.kept_size(part))
+    site.set_argument("start", before)
+    site.set_argument("end", before + site.kept_size(part))
 
 
-def _bounds(node: Node) -> tuple[int, int, int]:
-    """Dimension, start and step of a slice; start is never negative."""
-    source = node.args[0]
-    assert isinstance(source, Node)
-    sizes = source.meta["val"].shape
-    given: dict[str, Any] = dict(zip(("dim", "start", "end", "step"), node.args[1:], strict=False))
-    dim = given.get("dim", 0) % len(sizes)
-    if not isinstance(sizes[dim], int):
-        return dim, 0, 1
-    whole = slice(given.get("start"), given.get("end"), given.get("step", 1))
-    start, _, step = whole.indices(sizes[dim])
+def _bounds(node: Node) -> tuple[int, int, int] | None:
+    """Dimension, start and step of a slice, start never negative; None where not static."""
+    source = argument(node, "self").meta["val"]
+    dim = argument(node, "dim") % source.dim()
+    given = [argument(node, name) for name in ("start", "end", "step")]
+    if is_dynamic(source.shape[dim]) or not all(g is None or isinstance(g, int) for g in given):
+        return None
+    start, _, step = slice(*given).indices(source.shape[dim])
     return dim, start, step
 
 
 def relate_select(site: Site) -> Axes:
-    """One position of a dimension; which one is fixed, so that axis stays whole."""
-    axes = list(site.axes(site.node.args[0]))
-    dim = int(site.node.args[1])  # type: ignore[arg-type]
-    site.refuse(axes[dim], "one position of it is picked by number")
-    del axes[dim]
+    """One position of a dimension. Which one is fixed, so its segment stays whole."""
+    axes = list(site.axes(site.argument("self")))
+    dim, index = _selected(site.node)
+    picked = axes.pop(dim)
+    if isinstance(index, int) and not any(leaf.is_dynamic for leaf in leaves(picked)):
+        try:
+            rest = split_front(picked, index)[1] if index else picked
+            picked = split_front(rest, 1)[0] if size(rest) > 1 else rest
+        except RefinementError:
+            pass  # the position lies inside a group that is repeated: the whole axis is refused
+    site.refuse(picked, "one position of it is picked by number")
     return tuple(axes)
 
 
-def relate_index(site: Site) -> Axes:
-    """Advanced indexing: allowed on dynamic dimensions, refused on static ones."""
-    return refuse_all(site, "it is indexed by data")
+def cut_select(site: CutSite) -> None:
+    """Count what stays before the position."""
+    dim, index = _selected(site.before)
+    whole = site.axes(site.argument("self"))[dim]
+    if index and site.is_cut(whole):
+        site.set_argument("index", site.kept_size(split_front(whole, index)[0]))
 
 
+def _selected(node: Node) -> tuple[int, Any]:
+    """Dimension and index of a selection; a number is never negative."""
+    source = argument(node, "self").meta["val"]
+    dim, index = argument(node, "dim") % source.dim(), argument(node, "index")
+    if isinstance(index, int) and isinstance(source.shape[dim], int):
+        index %= source.shape[dim]
+    return dim, index
+
+
+def relate_unbind(site: Site) -> list[Axes]:
+    """Each position of a dimension as a tensor of its own."""
+    axes = list(site.axes(site.argument("self")))
+    site.refuse(axes.pop(site.argument("dim")), "its positions are taken apart by number")
+    return [tuple(axes)] * len(site.node.meta["val"])
+
+
+def relate_split(site: Site) -> list[Axes]:
+    """Neighbouring segments of one dimension, each a tensor of its own."""
+    axes = site.axes(site.argument("self"))
+    dim = site.argument("dim") % len(axes)
+    sizes = [part.shape[dim] for part in site.node.meta["val"]]
+    if any(is_dynamic(s) for s in sizes):
+        return [new_axes(site.node, part) for part in site.node.meta["val"]]
+    rest, parts = axes[dim], list[Axis]()
+    try:
+        for length in sizes[:-1]:
+            part, rest = split_front(rest, length)
+            parts.append(part)
+        parts.append(rest)
+    except RefinementError as error:
+        parts = [Atom(s) for s in sizes]
+        for axis in (axes[dim], *parts):
+            site.refuse(axis, f"a split cuts through its parts: {error}")
+    return [(*axes[:dim], part, *axes[dim + 1 :]) for part in parts]
+
+
+def cut_split(site: CutSite) -> None:
+    """Name the size of each segment: they need not be equal any more."""
+    axes = site.axes(site.argument("self"))
+    dim = site.argument("dim") % len(axes)
+    if not site.is_cut(axes[dim]):
+        return
+    sizes = [site.kept_size(part[dim]) for part in site.walk.parts[site.before]]
+    split = site.call(
+        aten.split_with_sizes.default, site.node.all_input_nodes[0], sizes, site.argument("dim")
+    )
+    site.replace_with(split)
+
+
+def relate_glu(site: Site) -> Axes:
+    """One half of a dimension gates the other."""
+    axes = list(site.axes(site.argument("self")))
+    dim = site.argument("dim") % len(axes)
+    try:
+        first, second = split_front(axes[dim], size(axes[dim]) // 2)
+    except RefinementError as error:
+        return site.refuse_all(f"its halves do not line up with the parts: {error}")
+    site.unify(first, second)
+    axes[dim] = first
+    return tuple(axes)
+
+
+_SPLIT = Rule(relate_split, cut_split, keeps_positions=True)
 RULES = {
     aten.cat: Rule(relate_cat),
-    aten.slice: Rule(relate_slice, cut_slice),
-    aten.select: Rule(relate_select),
-    aten.index: Rule(relate_index),
-    aten.index_select: Rule(relate_index),
+    aten.concat: Rule(relate_cat),
+    aten.stack: Rule(relate_stack),
+    aten.slice: Rule(relate_slice, cut_slice, keeps_positions=True),
+    aten.select: Rule(relate_select, cut_select, keeps_positions=True),
+    aten.unbind: Rule(relate_unbind),
+    aten.split: _SPLIT,
+    aten.split_with_sizes: _SPLIT,
+    aten.chunk: _SPLIT,
+    aten.glu: Rule(relate_glu),
 }

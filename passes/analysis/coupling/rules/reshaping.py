@@ -2,109 +2,173 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import Any
 
 import torch
-from torch.fx import Node
 
-from prunec.passes.analysis.coupling.site import Axes, CutSite, Rule, Site, Use
-from prunec.passes.ir.axes import Atom, Axis, RefinementError, factors, peel, product, size
+from prunec.passes.analysis.coupling.site import (
+    Axes,
+    Cut,
+    CutSite,
+    Relate,
+    Rule,
+    Site,
+    Use,
+    keep_as_is,
+)
+from prunec.passes.ir.axes import (
+    Atom,
+    Axis,
+    RefinementError,
+    factors,
+    peel,
+    product,
+    size,
+    split_inner,
+)
 
 aten = torch.ops.aten
 
 
 def relate_view(site: Site) -> Axes:
     """Match dimensions from the left in groups of equal size; split and join within a group."""
-    source = site.node.args[0]
-    assert isinstance(source, Node)
-    sizes_in, sizes_out = list(source.meta["val"].shape), list(site.node.meta["val"].shape)
-    axes, result = site.axes(source), list[Axis | None]()
+    axes, sizes = site.axes(site.node.args[0]), site.shape()
+    result = list[Axis]()
     i = o = 0
-    while i < len(sizes_in) or o < len(sizes_out):
+    while i < len(axes) or o < len(sizes):
         start_in, start_out = i, o
-        volume_in: Any = 1
-        volume_out: Any = 1
-        while True:
-            if i < len(sizes_in) and (i == start_in or not _reaches(volume_in, volume_out)):
-                volume_in, i = volume_in * sizes_in[i], i + 1
-            if o < len(sizes_out) and (o == start_out or not _reaches(volume_out, volume_in)):
-                volume_out, o = volume_out * sizes_out[o], o + 1
-            if _equal(volume_in, volume_out) or (i == len(sizes_in) and o == len(sizes_out)):
+        volume_in = volume_out = 1
+        while i == start_in or o == start_out or volume_in != volume_out:
+            if i < len(axes) and (i == start_in or volume_in < volume_out):
+                volume_in, i = volume_in * size(axes[i]), i + 1
+            elif o < len(sizes) and (o == start_out or volume_out < volume_in):
+                volume_out, o = volume_out * sizes[o], o + 1
+            else:
                 break
-        result += _regroup(site, axes[start_in:i], sizes_out[start_out:o])
+        result += _regroup(site, axes[start_in:i], sizes[start_out:o])
     return tuple(result)
 
 
-def _regroup(site: Site, axes: Axes, sizes: list[Any]) -> list[Axis | None]:
+def _regroup(site: Site, axes: Axes, sizes: tuple[int, ...]) -> list[Axis]:
     """Give the positions of some dimensions to others of the same volume."""
     if len(axes) == len(sizes) == 1:
         return list(axes)
-    static = [a for a in axes if a is not None]
-    if len(static) < len(axes) or not all(isinstance(s, int) for s in sizes):
-        return _regroup_dynamic(site, axes, sizes)
-    parts = [f for axis in static for f in factors(axis)]
-    result: list[Axis | None] = []
+    parts = [f for axis in axes for f in factors(axis)]
+    result: list[Axis] = []
     try:
         for wanted in reversed(sizes):
             result.insert(0, product(peel(parts, wanted)) if wanted > 1 else Atom(1))
     except RefinementError as error:
-        return _refuse_group(site, axes, sizes, f"a view splits it across its parts: {error}")
+        result = [Atom(s) for s in sizes]
+        for axis in (*axes, *result):
+            site.refuse(axis, f"a view splits it across its parts: {error}")
     return result
-
-
-def _regroup_dynamic(site: Site, axes: Axes, sizes: list[Any]) -> list[Axis | None]:
-    """A group that holds dynamic sizes: only sizes of 1 may come and go beside them."""
-    solid = [a for a in axes if a is not None and size(a) > 1]
-    wanted = [s for s in sizes if isinstance(s, int) and s > 1]
-    if solid or wanted:
-        return _refuse_group(site, axes, sizes, "a view folds it with a dynamic dimension")
-    return [Atom(1) if isinstance(s, int) else None for s in sizes]
-
-
-def _refuse_group(site: Site, axes: Axes, sizes: list[Any], reason: str) -> list[Axis | None]:
-    result = [Atom(s) if isinstance(s, int) else None for s in sizes]
-    for axis in (*axes, *result):
-        site.refuse(axis, reason)
-    return list(result)
-
-
-def _equal(a: Any, b: Any) -> bool:
-    if isinstance(a, int) and isinstance(b, int):
-        return a == b
-    return _expression(a) == _expression(b)
-
-
-def _reaches(a: Any, b: Any) -> bool:
-    """Whether a volume needs no further dimension to catch up with the other."""
-    if isinstance(a, int) and isinstance(b, int):
-        return a >= b
-    return not isinstance(a, int)
-
-
-def _expression(value: Any) -> Any:
-    return value.node.expr if isinstance(value, torch.SymInt) else value
 
 
 def cut_sizes(site: CutSite) -> None:
     """Rewrite the sizes among the arguments: those of the result's axes that stay."""
-    sizes = list(site.node.args[1])  # type: ignore[arg-type]
-    for dim, axis in enumerate(site.axes()):
-        if isinstance(sizes[dim], int) and sizes[dim] != -1 and axis is not None:
-            sizes[dim] = site.kept_size(axis)
-    site.set_argument(1, sizes)
+    set_sizes(site, "shape" if site.before.target is aten.reshape.default else "size", site.axes())
+
+
+def set_sizes(site: CutSite, name: str, axes: Axes) -> None:
+    """Set a list of sizes to what stays of these axes.
+
+    A dynamic size that holds a cut one as a factor (batch × heads) is scaled by what stays.
+    """
+    sizes: list[Any] = list(argument_of(site, name))
+    for dim, axis in enumerate(axes):
+        if not site.is_cut(axis) or (isinstance(sizes[dim], int) and sizes[dim] == -1):
+            continue
+        left = site.kept_size(axis)
+        if isinstance(sizes[dim], int):
+            sizes[dim] = left
+        else:
+            share = math.gcd(left, size(axis))
+            scaled = site.call(operator.mul, sizes[dim], left // share)
+            sizes[dim] = site.call(operator.floordiv, scaled, size(axis) // share)
+    site.set_argument(name, sizes)
+
+
+def argument_of(site: CutSite, name: str) -> Any:
+    """An argument of the copied node: its nodes are those of the new graph."""
+    original, copied = site.before, site.node
+    schema = original.target._schema.arguments  # type: ignore[union-attr]
+    place = next(i for i, a in enumerate(schema) if a.name == name)
+    return copied.kwargs[name] if name in copied.kwargs else copied.args[place]
+
+
+def cut_unflatten(site: CutSite) -> None:
+    """Rewrite the sizes of the dimensions that one is split into."""
+    rank = len(site.axes(site.before.args[0]))
+    dim = site.argument("dim") % rank
+    count = len(site.argument("sizes"))
+    set_sizes(site, "sizes", site.axes()[dim : dim + count])
 
 
 def relate_expand(site: Site) -> Axes:
     """Dimensions of size 1 that grow become axes of their own, with no parameters behind them."""
     source = site.axes(site.node.args[0])
     result = list(site.new_axes())
-    for offset, axis in enumerate(reversed(source), start=1):
+    for offset in range(1, len(result) + 1):
         grown = result[-offset]
-        if axis is not None and (grown is None or size(axis) != size(grown)):
-            site.use(Use.REPEATED, grown)
-        else:
+        axis = source[-offset] if offset <= len(source) else Atom(1)
+        if size(axis) == size(grown):
             result[-offset] = axis
+        else:
+            site.use(Use.REPEATED, grown)
     return tuple(result)
+
+
+def relate_repeat(site: Site) -> Axes:
+    """Tile: a dimension that is repeated becomes repeats × itself."""
+    source = site.axes(site.node.args[0])
+    shape = site.shape()
+    source = (*[Atom(1)] * (len(shape) - len(source)), *source)
+    result = list[Axis]()
+    for axis, total in zip(source, shape, strict=True):
+        repeat = Atom(total // size(axis))
+        if repeat.size > 1:
+            site.use(Use.REPEATED, repeat)
+        result.append(product([repeat, axis]))
+    return tuple(result)
+
+
+def cut_repeat(site: CutSite) -> None:
+    """Repeat a dimension of size 1 as often as stays of it."""
+    source = site.axes(site.before.args[0])
+    name = "repeats" if site.before.target is aten.repeat.default else "dims"
+    repeats: list[Any] = list(argument_of(site, name))
+    source = (*[Atom(1)] * (len(repeats) - len(source)), *source)
+    for dim, (axis, result) in enumerate(zip(source, site.axes(), strict=False)):
+        if site.is_cut(result) and isinstance(repeats[dim], int):
+            repeats[dim] = site.kept_size(result) // site.kept_size(axis)
+    site.set_argument(name, repeats)
+
+
+def relate_repeat_interleave(site: Site) -> Axes:
+    """Repeat each position in place: the dimension becomes itself × repeats."""
+    axes = list(site.axes(site.node.args[0]))
+    given = site.argument("dim")
+    if given is None:
+        return site.refuse_all("repeat_interleave without a dimension flattens its operand")
+    dim = given % len(axes)
+    repeat = Atom(site.shape()[dim] // size(axes[dim]))
+    site.use(Use.REPEATED, repeat)
+    axes[dim] = product([axes[dim], repeat])
+    return tuple(axes)
+
+
+def cut_repeat_interleave(site: CutSite) -> None:
+    """Repeat as often as stays, and say how many positions that makes."""
+    axes = site.axes(site.before.args[0])
+    dim = site.argument("dim") % len(axes)
+    result = site.axes()[dim]
+    if site.is_cut(result):
+        site.set_argument("repeats", site.kept_size(result) // site.kept_size(axes[dim]))
+        if isinstance(site.argument("output_size"), int):
+            site.set_argument("output_size", site.kept_size(result))
 
 
 def relate_transpose(site: Site) -> Axes:
@@ -116,34 +180,58 @@ def relate_transpose(site: Site) -> Axes:
     return tuple(axes)
 
 
-def relate_transpose_matrix(site: Site) -> Axes:
-    """Swap the two dimensions of a matrix."""
+def relate_reversed(site: Site) -> Axes:
+    """Reverse the order of all dimensions."""
     return tuple(reversed(site.axes(site.node.args[0])))
+
+
+def relate_swapped_matrix(site: Site) -> Axes:
+    """Swap the last two dimensions."""
+    axes = site.axes(site.node.args[0])
+    return (*axes[:-2], axes[-1], axes[-2])
 
 
 def relate_permute(site: Site) -> Axes:
     """Reorder dimensions."""
     axes = site.axes(site.node.args[0])
-    return tuple(axes[dim] for dim in site.node.args[1])  # type: ignore[index, union-attr]
+    return tuple(axes[dim] for dim in site.argument("dims"))
+
+
+def relate_movedim(site: Site) -> Axes:
+    """Move one dimension to another place."""
+    axes = list(site.axes(site.node.args[0]))
+    source, destination = (site.argument(n) % len(axes) for n in ("source", "destination"))
+    axes.insert(destination, axes.pop(source))
+    return tuple(axes)
 
 
 def relate_unsqueeze(site: Site) -> Axes:
     """Insert a dimension of size 1."""
     axes = list(site.axes(site.node.args[0]))
-    dim = site.node.args[1]
-    assert isinstance(dim, int)
-    axes.insert(dim % (len(axes) + 1), Atom(1))
+    axes.insert(site.argument("dim") % (len(axes) + 1), Atom(1))
     return tuple(axes)
 
 
 def relate_squeeze(site: Site) -> Axes:
     """Remove dimensions of size 1."""
     axes = site.axes(site.node.args[0])
-    dims: Any = site.node.args[1]
+    dims: Any = site.node.args[1] if len(site.node.args) > 1 else range(len(axes))
     gone = {d % len(axes) for d in ([dims] if isinstance(dims, int) else dims)}
-    return tuple(
-        a for d, a in enumerate(axes) if not (d in gone and a is not None and size(a) == 1)
-    )
+    return tuple(a for d, a in enumerate(axes) if not (d in gone and size(a) == 1))
+
+
+def relate_as_complex(site: Site) -> Axes:
+    """Real and imaginary part, side by side in the last dimension, become one number."""
+    *axes, pair = site.axes(site.node.args[0])
+    site.refuse(pair, "it is a real and an imaginary part")
+    return tuple(axes)
+
+
+def relate_as_real(site: Site) -> Axes:
+    """A complex number becomes a last dimension of two."""
+    pair = Atom(2)
+    site.refuse(pair, "it is a real and an imaginary part")
+    return (*site.axes(site.node.args[0]), pair)
 
 
 def relate_new(site: Site) -> Axes:
@@ -151,25 +239,98 @@ def relate_new(site: Site) -> Axes:
     return site.new_axes()
 
 
-_VIEW = Rule(relate_view, cut_sizes)
-RULES = {
-    aten.view: _VIEW,
+def relate_unfold(site: Site) -> Axes:
+    """Overlapping windows of one dimension, added as a last one."""
+    axes = list(site.axes(site.node.args[0]))
+    dim = site.argument("dimension") % len(axes)
+    site.refuse(axes[dim], "windows overlap on it")
+    new = site.refused_axes("windows overlap on it")
+    axes[dim] = new[dim]
+    return (*axes, new[-1])
+
+
+def relate_roll(site: Site) -> Axes:
+    """Turn dimensions round: what they hold changes place, so they stay whole."""
+    axes = site.axes(site.node.args[0])
+    for dim in site.argument("dims") or range(len(axes)):
+        site.refuse(axes[dim], "positions of it change place by number")
+    return axes
+
+
+def relate_triangle(site: Site) -> Axes:
+    """Keep one side of the diagonal of the last two dimensions."""
+    axes = site.axes(site.node.args[0])
+    for axis in axes[-2:]:
+        site.refuse(axis, "positions of it are compared by number")
+    return axes
+
+
+def relate_pad(site: Site) -> Axes:
+    """Add to the ends of trailing dimensions; those that get nothing pass."""
+    axes = list(site.axes(site.node.args[0]))
+    new = site.new_axes()
+    amounts = site.argument("pad")
+    for offset in range(len(amounts) // 2):
+        if amounts[2 * offset : 2 * offset + 2] not in ([0, 0], (0, 0)):
+            dim = len(axes) - 1 - offset
+            site.refuse(axes[dim], "it is padded at its ends")
+            site.refuse(new[dim], "it is padded at its ends")
+            axes[dim] = new[dim]
+    return tuple(axes)
+
+
+def relate_pixel_shuffle(site: Site) -> Axes:
+    """Channels × r × r become space: the channels that remain are an outer part."""
+    *leading, channels, height, width = site.axes(site.node.args[0])
+    factor = site.argument("upscale_factor")
+    outer, inner = split_inner(channels, factor * factor)
+    new = site.new_axes()
+    for axis in (inner, height, width, *new[-2:]):
+        site.refuse(axis, "it becomes part of an image's extent")
+    return (*leading, outer, *new[-2:])
+
+
+def _pass(relate: Relate, cut: Cut = keep_as_is) -> Rule:
+    """A rule of an operator that moves integers about without changing them."""
+    return Rule(relate, cut, keeps_positions=True)
+
+
+_VIEW = _pass(relate_view, cut_sizes)
+_NEW = Rule(relate_new)
+RULES: dict[Any, Rule] = {
+    aten.view.default: _VIEW,
     aten.reshape: _VIEW,
     aten._unsafe_view: _VIEW,
-    aten.flatten: Rule(relate_view),
-    aten.expand: Rule(relate_expand, cut_sizes),
-    aten.transpose: Rule(relate_transpose),
-    aten.t: Rule(relate_transpose_matrix),
-    aten.permute: Rule(relate_permute),
-    aten.unsqueeze: Rule(relate_unsqueeze),
-    aten.squeeze.dim: Rule(relate_squeeze),
-    aten.squeeze.dims: Rule(relate_squeeze),
-    aten.arange: Rule(relate_new),
-    aten.full: Rule(relate_new),
-    aten.zeros: Rule(relate_new),
-    aten.ones: Rule(relate_new),
-    aten.new_ones: Rule(relate_new),
-    aten.new_zeros: Rule(relate_new),
-    aten.new_full: Rule(relate_new),
-    aten.scalar_tensor: Rule(relate_new),
-}
+    aten.flatten: _pass(relate_view),
+    aten.unflatten: _pass(relate_view, cut_unflatten),
+    aten.expand: _pass(relate_expand, cut_sizes),
+    aten.broadcast_to: _pass(relate_expand, cut_sizes),
+    aten.expand_as: _pass(relate_expand),
+    aten.repeat: _pass(relate_repeat, cut_repeat),
+    aten.tile: _pass(relate_repeat, cut_repeat),
+    aten.repeat_interleave.self_int: _pass(relate_repeat_interleave, cut_repeat_interleave),
+    aten.transpose: _pass(relate_transpose),
+    aten.swapaxes: _pass(relate_transpose),
+    aten.t: _pass(relate_reversed),
+    aten.numpy_T: _pass(relate_reversed),
+    aten.mT: _pass(relate_swapped_matrix),
+    aten.permute: _pass(relate_permute),
+    aten.movedim.int: _pass(relate_movedim),
+    aten.unsqueeze: _pass(relate_unsqueeze),
+    aten.squeeze: _pass(relate_squeeze),
+    aten.view_as_complex: Rule(relate_as_complex),
+    aten.view_as_real: Rule(relate_as_real),
+    aten.unfold: Rule(relate_unfold),
+    aten.tril: Rule(relate_triangle),
+    aten.triu: Rule(relate_triangle),
+    aten.roll: Rule(relate_roll),
+    aten.flip: Rule(relate_roll),
+    aten.pad: Rule(relate_pad),
+    aten.constant_pad_nd: Rule(relate_pad),
+    aten.pixel_shuffle: Rule(relate_pixel_shuffle),
+    **dict.fromkeys(
+        (aten.arange, aten.full, aten.zeros, aten.ones, aten.empty, aten.new_ones, aten.new_zeros,
+         aten.new_full, aten.new_empty, aten.scalar_tensor, aten.eye, aten.linspace),
+        _NEW,
+    ),
+}  # fmt: skip

@@ -1,0 +1,114 @@
+"""Find residual branches: what is computed from a stream and added back to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch.fx import Node
+
+from prunec.passes.analysis.coupling.site import Walk
+from prunec.passes.ir import Entry, Program, Role
+from prunec.passes.ir.axes import Atom, leaves
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One branch of a residual stream.
+
+    Attributes:
+        add: The node that adds it to the stream.
+        stream: The operand that stays when the branch is dropped.
+        branch: The operand that goes.
+        parameters: The parameters that nothing else reads, with their sizes.
+        kv_bytes: Cache bytes per token that go with it.
+    """
+
+    add: Node
+    stream: Node
+    branch: Node
+    parameters: Mapping[str, int]
+    kv_bytes: int
+
+
+@dataclass(frozen=True)
+class Branches:
+    """The branches of one residual stream, in order, and an axis that counts them."""
+
+    atom: Atom
+    branches: tuple[Branch, ...]
+
+
+def find_branches(program: Program, walk: Walk) -> tuple[Branches, ...]:
+    """The residual branches of every stream. Only programs with one entry point have them."""
+    if len(program.entries) != 1:
+        return ()
+    entry = program.main
+    order = {node: place for place, node in enumerate(entry.graph.nodes)}
+    streams: dict[Atom, list[Branch]] = {}
+    for node in entry.graph.nodes:
+        if node.target is not aten.add.Tensor or node not in walk.learned:
+            continue
+        found = _branch(program, entry, node, order)
+        if found is not None:
+            width = next(leaves(walk.axes[node][_channels(walk, node)]))
+            streams.setdefault(width, []).append(found)
+    return tuple(Branches(Atom(len(found)), tuple(found)) for found in streams.values())
+
+
+def _channels(walk: Walk, node: Node) -> int:
+    """The last dimension that can be named: the width of a stream of tokens or of an image."""
+    free = [d for d, a in enumerate(walk.axes[node]) if any(not x.refusal for x in leaves(a))]
+    return free[-1] if free else -1
+
+
+def _branch(program: Program, entry: Entry, add: Node, order: Mapping[Node, int]) -> Branch | None:
+    """The branch that a sum closes: one operand computed from the other, with parameters."""
+    operands = add.all_input_nodes
+    if len(operands) != 2 or any(o.meta["val"].shape != add.meta["val"].shape for o in operands):
+        return None
+    stream, branch = sorted(operands, key=lambda o: order[o])
+    inside = _between(branch, stream, order)
+    if inside is None:
+        return None
+    parameters = {
+        entry.reads[node.name]: program.weights[entry.reads[node.name]].numel()
+        for node in inside
+        if node.name in entry.reads
+        and entry.reads[node.name] not in program.buffers
+        and all(user in inside for user in node.users)
+    }
+    if not parameters:
+        return None
+    return Branch(add, stream, branch, parameters, _kv_bytes(entry, inside))
+
+
+def _between(branch: Node, stream: Node, order: Mapping[Node, int]) -> set[Node] | None:
+    """Everything the branch is computed from, up to the stream; None if not from the stream.
+
+    What lies before the stream and is no placeholder is shared with others and left out.
+    """
+    inside: set[Node] = set()
+    queue, meets = [branch], False
+    while queue:
+        node = queue.pop()
+        if node is stream:
+            meets = True
+        elif node not in inside and (node.op == "placeholder" or order[node] > order[stream]):
+            inside.add(node)
+            queue += node.all_input_nodes
+    return inside if meets else None
+
+
+def _kv_bytes(entry: Entry, inside: set[Node]) -> int:
+    total = 0
+    for port, node in zip(entry.inputs, entry.input_nodes(), strict=True):
+        if port.role is Role.CACHE and node in inside:
+            numbers = 1
+            for size in port.shape:
+                numbers *= size if isinstance(size, int) else 1
+            total += numbers * port.dtype.itemsize
+    return total

@@ -1,0 +1,60 @@
+"""Find axes that always appear under another, whose units may then each keep their own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from prunec.passes.analysis.coupling.site import Axes, Walk
+from prunec.passes.ir import Program
+from prunec.passes.ir.axes import Atom, Axis, leaves
+
+_OUTER_KINDS = ("kv-group", "head", "expert")
+_INNER_KINDS = ("query-head-in-group", "qk-dim", "vo-dim", "expert-channel")
+
+
+def find_outer_axes(
+    program: Program, walk: Walk, weight_axes: Mapping[str, Axes], kinds: Mapping[Atom, str]
+) -> dict[Atom, Atom]:
+    """For each inner axis the outer one that stands beside it in every tensor that has it.
+
+    Operands that are gathered where they are used (rotary tables) do not count: the cut makes
+    one of them for each outer unit.
+    """
+    beside: dict[Atom, set[Atom]] = {}
+    chosen = _chosen(walk)
+    for name, axes in weight_axes.items():
+        if name not in program.buffers:
+            _meet(beside, axes, chosen)
+    for node, axes in walk.axes.items():
+        if node in walk.learned:
+            _meet(beside, axes, chosen)
+    result: dict[Atom, Atom] = {}
+    for atom, others in beside.items():
+        if kinds.get(atom) in _INNER_KINDS:
+            outer = [o for o in others if o is not atom and kinds.get(o) in _OUTER_KINDS]
+            if len(outer) == 1 and outer[0].refusal is None:
+                result[atom] = outer[0]
+    return result
+
+
+def _chosen(walk: Walk) -> dict[Atom, list[tuple[Axis, Axis]]]:
+    """Rows that were chosen from an axis, by the innermost atom that counts them."""
+    result: dict[Atom, list[tuple[Axis, Axis]]] = defaultdict(list)
+    for rows, table in walk.chosen:
+        result[list(leaves(rows))[-1]].append((rows, table))
+    return result
+
+
+def _meet(
+    beside: dict[Atom, set[Atom]],
+    axes: Iterable[Axis],
+    chosen: Mapping[Atom, list[tuple[Axis, Axis]]],
+) -> None:
+    atoms = {leaf for axis in axes for leaf in leaves(axis)}
+    for atom in list(atoms):
+        for rows, table in chosen.get(atom, ()):
+            if atoms.issuperset(leaves(rows)):
+                atoms.update(leaves(table))
+    for atom in atoms:
+        beside[atom] = beside[atom] & atoms if atom in beside else set(atoms)

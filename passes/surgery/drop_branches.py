@@ -1,0 +1,90 @@
+"""Drop residual branches whole, with the weights and the caches that nothing else reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch.fx import Graph, Node
+
+from prunec.passes.analysis.coupling import Coupling
+from prunec.passes.ir import Entry, Program, Role
+from prunec.passes.ir.selection import PerUnit, Selection
+
+
+def drop_branches(
+    after: Program, before: Program, coupling: Coupling, selection: Selection
+) -> Program:
+    """Let the stream pass where a branch is not selected.
+
+    Args:
+        after: The program that is being cut; nodes have the names that they had.
+        before: What the coupling was found in.
+        coupling: Has the branches.
+        selection: Which of them stay.
+    """
+    dropped = []
+    for found in coupling.branches:
+        stays = selection.get(found.atom)
+        if stays is not None and not isinstance(stays, PerUnit):
+            gone = set(range(found.atom.size)) - {int(i) for i in stays}
+            dropped += [found.branches[i] for i in sorted(gone)]
+    if not dropped:
+        return after
+    (name,) = before.entries
+    nodes = {node.name: node for node in after.entries[name].graph.nodes}
+    for branch in reversed(dropped):  # the stream of a later branch is the sum of an earlier one
+        nodes[branch.add.name].replace_all_uses_with(nodes[branch.stream.name])
+    entry = _without_dead(after.entries[name])
+    read = set(entry.reads.values())
+    return replace(
+        after,
+        entries={name: entry},
+        weights={n: w for n, w in after.weights.items() if n in read},
+        buffers=frozenset(after.buffers & read),
+    )
+
+
+def _without_dead(entry: Entry) -> Entry:
+    """Drop what only dead nodes read: caches, weights, and the nodes themselves."""
+    graph = entry.graph
+    live = _live(entry)
+    outputs = [
+        (port, node)
+        for port, node in zip(entry.outputs, entry.output_nodes(), strict=True)
+        if node in live
+    ]
+    kept_inputs = [
+        (port, node)
+        for port, node in zip(entry.inputs, entry.input_nodes(), strict=True)
+        if node in live or port.role is not Role.CACHE
+    ]
+    _set_outputs(graph, [node for _, node in outputs])
+    stays = {node for _, node in kept_inputs} | live
+    for node in reversed(list(graph.nodes)):
+        if node.op != "output" and node not in stays:
+            graph.erase_node(node)
+    reads = {n.name: entry.reads[n.name] for n in graph.nodes if n.name in entry.reads}
+    return Entry(
+        graph, reads, tuple(port for port, _ in kept_inputs), tuple(port for port, _ in outputs)
+    )
+
+
+def _live(entry: Entry) -> set[Node]:
+    """What outputs other than caches depend on."""
+    queue = [
+        node
+        for port, node in zip(entry.outputs, entry.output_nodes(), strict=True)
+        if port.role is not Role.CACHE
+    ]
+    live: set[Node] = set()
+    while queue:
+        node = queue.pop()
+        if node not in live:
+            live.add(node)
+            queue += node.all_input_nodes
+    return live
+
+
+def _set_outputs(graph: Graph, nodes: list[Node]) -> None:
+    output = graph.output_node()
+    output.args = (tuple(nodes),)
