@@ -18,6 +18,7 @@ OWN = {
     "allocate": "prunec.passes.plan:Allocate",
     "remove-structures": "prunec.passes.surgery:RemoveStructures",
     "refit": "prunec.passes.repair:Refit",
+    "use-plain-operators": "prunec.passes.cleanup:UsePlainOperators",
     "drop-no-ops": "prunec.passes.cleanup:DropNoOps",
     "merge-duplicates": "prunec.passes.cleanup:MergeDuplicates",
     "drop-dead-nodes": "prunec.passes.cleanup:DropDeadNodes",

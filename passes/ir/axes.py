@@ -75,8 +75,10 @@ def product(parts: Sequence[Axis]) -> Axis:
 
 
 def concat(parts: Sequence[Axis]) -> Axis:
-    """The concatenation of these parts, flat."""
-    flat = [s for part in parts for s in segments(part)]
+    """The concatenation of these parts, flat and without empty ones."""
+    flat = [s for part in parts for s in segments(part) if size(s)]
+    if not flat:
+        return Atom(0)
     return flat[0] if len(flat) == 1 else Concat(tuple(flat))
 
 
@@ -205,6 +207,8 @@ def split_inner(axis: Axis, inner: int) -> tuple[Axis, Axis]:
     axis = resolve(axis)
     if size(axis) % inner:
         raise RefinementError(f"an axis of {size(axis)} does not split into groups of {inner}")
+    if inner == 1:
+        return axis, Atom(1)
     if isinstance(axis, Atom):
         outer_atom, inner_atom = _part(axis, axis.size // inner), _part(axis, inner)
         axis.bound = Product((outer_atom, inner_atom))
@@ -226,6 +230,8 @@ def split_front(axis: Axis, front: int) -> tuple[Axis, Axis]:
         RefinementError: the boundary falls inside a group that is repeated.
     """
     axis = resolve(axis)
+    if front in (0, size(axis)):
+        return (axis, Atom(0)) if front else (Atom(0), axis)
     if isinstance(axis, Atom):
         first, rest = _part(axis, front), _part(axis, axis.size - front)
         axis.bound = Concat((first, rest))

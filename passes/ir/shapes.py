@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import Graph, Node
@@ -18,21 +19,23 @@ from torch.fx.experimental.symbolic_shapes import (
 from prunec.passes.ir.program import Entry, Port, ProgramError
 
 # Example sizes. Distinct, so that the shape environment gives each label a symbol of its own and
-# shares it between all inputs; large primes and their sum, so that neither they nor their products
-# with static sizes meet a static size by chance.
+# shares it between all inputs; primes and a sum of two, so that they and their products rarely
+# meet a static size by chance; small, so that a table of positions is longer than any of them.
 _EXAMPLES = {
-    "batch_size": 101,
-    "sequence_length": 103,
-    "past_sequence_length": 107,
-    "total_sequence_length": 210,
+    "batch_size": 19,
+    "sequence_length": 23,
+    "past_sequence_length": 29,
+    "total_sequence_length": 52,
 }
-_MORE_EXAMPLES = (109, 113, 127, 131, 137, 139, 149, 151, 157, 163)
+_MORE_EXAMPLES = (31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
 
 
 def example_sizes(ports: tuple[Port, ...]) -> dict[str, int]:
     """A concrete size for each label in these ports, the same at every call."""
     labels = [size for port in ports for size in port.shape if isinstance(size, str)]
     unknown = [label for label in dict.fromkeys(labels) if label not in _EXAMPLES]
+    if len(unknown) > len(_MORE_EXAMPLES):
+        raise ProgramError(f"{len(unknown)} labels of dynamic sizes are too many: {unknown[:5]} …")
     return {**_EXAMPLES, **dict(zip(unknown, _MORE_EXAMPLES, strict=False))}
 
 
@@ -109,7 +112,8 @@ def _fake_call(mode: FakeTensorMode, node: Node) -> Any:
     args = torch.fx.map_arg(node.args, value)
     kwargs = torch.fx.map_arg(node.kwargs, value)
     try:
-        with mode, torch.no_grad():
+        # Without the dispatcher some operators (polar) turn dynamic sizes into numbers.
+        with mode, enable_python_dispatcher(), torch.no_grad():
             return node.target(*args, **kwargs)  # type: ignore[operator]
     except Exception as error:  # whatever a kernel raises, the node is what the reader needs
         shapes = [tuple(a.meta["val"].shape) for a in node.all_input_nodes if is_tensor(a)]

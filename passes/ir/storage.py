@@ -137,12 +137,16 @@ def _port_from_json(document: Mapping[str, Any]) -> Port:
 def _target_name(target: Any) -> str:
     if isinstance(target, torch._ops.OpOverload):
         return str(target)
-    return f"operator.{target.__name__}"
+    return f"{target.__module__.removeprefix('_')}.{target.__name__}"
+
+
+_PLAIN = {"operator": operator, "torch": torch}
+"""Where functions of symbolic sizes live."""
 
 
 def _target(name: str) -> Any:
     space, *rest = name.split(".")
-    found: Any = operator if space == "operator" else getattr(torch.ops, space, None)
+    found: Any = _PLAIN[space] if space in _PLAIN else getattr(torch.ops, space, None)
     for part in rest:
         found = getattr(found, part, None)
     if not is_allowed(found):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from torch.fx import Graph, Node
@@ -12,13 +13,13 @@ from prunec.passes.ir.selection import PerUnit, Selection
 
 
 def drop_branches(
-    after: Program, before: Program, coupling: Coupling, selection: Selection
+    after: Program, copies: Mapping[Node, Node], coupling: Coupling, selection: Selection
 ) -> Program:
     """Let the stream pass where a branch is not selected.
 
     Args:
-        after: The program that is being cut; nodes have the names that they had.
-        before: What the coupling was found in.
+        after: The program that is being cut.
+        copies: From the nodes that the coupling was found in to those of this program.
         coupling: Has the branches.
         selection: Which of them stay.
     """
@@ -30,11 +31,10 @@ def drop_branches(
             dropped += [found.branches[i] for i in sorted(gone)]
     if not dropped:
         return after
-    (name,) = before.entries
-    nodes = {node.name: node for node in after.entries[name].graph.nodes}
+    ((name, entry),) = after.entries.items()
     for branch in reversed(dropped):  # the stream of a later branch is the sum of an earlier one
-        nodes[branch.add.name].replace_all_uses_with(nodes[branch.stream.name])
-    entry = _without_dead(after.entries[name])
+        copies[branch.add].replace_all_uses_with(copies[branch.stream])
+    entry = _without_dead(entry)
     read = set(entry.reads.values())
     return replace(
         after,

@@ -83,7 +83,7 @@ def cut_program(program: Program, coupling: Coupling, selection: Selection) -> P
         weights=weights,
         buffers=program.buffers | edit.new_buffers.keys(),
     )
-    after = drop_branches(after, program, coupling, selection)
+    after = drop_branches(after, edit.copies, coupling, selection)
     for entry in after.entries.values():
         propagate(entry, after.weights)
     return after
@@ -141,6 +141,7 @@ class _Edit:
         self.coupling = coupling
         self.selection = selection
         self.new_buffers: dict[str, torch.Tensor] = {}
+        self.copies: dict[Node, Node] = {}
 
     def cut_entry(self, entry: Entry) -> Entry:
         """A copy of the graph with every node's literals for the sizes that stay."""
@@ -156,9 +157,11 @@ class _Edit:
                     node=mapping[before],
                     graph=graph,
                     selection=self.selection,
+                    copies=mapping,
                     add_buffer=lambda table: self._add_buffer(graph, reads, table),
                 )
                 rule.cut(site)
+        self.copies |= mapping
         return replace(
             entry,
             graph=graph,

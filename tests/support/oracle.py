@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.fx import Node
 
@@ -94,7 +95,9 @@ def _stays(
         return mask[torch.arange(value.shape[dim]) % len(mask)].view(shape)
     if above is None:
         return None
-    rows = kept_table(axis, outer, selection)[unit_of(axes[above], outer)]
+    units = unit_of(axes[above], outer)
+    units = units[np.arange(value.shape[above]) % len(units)]
+    rows = kept_table(axis, outer, selection)[units]
     table = torch.zeros(len(rows), size(axis), dtype=torch.bool)
     table.scatter_(1, torch.from_numpy(rows), True)
     shape[above] = len(rows)

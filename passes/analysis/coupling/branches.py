@@ -76,7 +76,7 @@ def _branch(program: Program, entry: Entry, add: Node, order: Mapping[Node, int]
         return None
     parameters = {
         entry.reads[node.name]: program.weights[entry.reads[node.name]].numel()
-        for node in inside
+        for node in sorted(inside, key=order.__getitem__)
         if node.name in entry.reads
         and entry.reads[node.name] not in program.buffers
         and all(user in inside for user in node.users)

@@ -15,6 +15,15 @@ from prunec.passes.ir.take import dim_of, kept_table
 aten = torch.ops.aten
 
 
+def gather_operands(site: CutSite) -> None:
+    """Gather the operands with no parameters behind them where this use needs fewer."""
+    for operand, copied in zip(site.before.all_input_nodes, site.node.all_input_nodes, strict=True):
+        axes = site.walk.gathers.get((site.before, operand), ())
+        gathered = gather_operand(site, copied, axes)
+        if gathered is not copied:
+            site.node.replace_input_with(copied, gathered)
+
+
 def gather_operand(site: CutSite, operand: Node, axes: Sequence[Axis]) -> Node:
     """What stays of an operand; the same node where all does.
 

@@ -161,13 +161,24 @@ def new_axes(node: Node, value: torch.Tensor) -> Axes:
 
 @dataclass
 class CutSite:
-    """One node during the cut: the copied node, and what stays of its axes."""
+    """One node during the cut: the copied node, and what stays of its axes.
+
+    Attributes:
+        walk: The finished analysis.
+        before: The original node.
+        node: Its copy, which is cut.
+        graph: Of the copy.
+        selection: What stays.
+        copies: Every original node's copy, or what took its place.
+        add_buffer: Makes an index table an input of the graph.
+    """
 
     walk: Walk
     before: Node
     node: Node
     graph: Graph
     selection: Selection
+    copies: dict[Node, Node]
     add_buffer: Callable[[torch.Tensor], Node]
 
     def argument(self, name: str) -> Any:
@@ -205,6 +216,7 @@ class CutSite:
         """Let every reader of the node read another one."""
         self.node.replace_all_uses_with(replacement)
         self.graph.erase_node(self.node)
+        self.copies[self.before] = replacement
 
 
 Relate = Callable[[Site], Sequence[Axis] | list[Axes]]

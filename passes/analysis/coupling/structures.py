@@ -127,12 +127,14 @@ def find_structures(program: Program) -> Coupling:
     refusals: list[RefusedAxis] = []
     counts: dict[str, int] = defaultdict(int)
     for atom, found in members.items():
+        if atom.size == 1:
+            continue
         if atom.refusal is not None:
             refusals.append(RefusedAxis(atom.size, tuple(found), atom.refusal))
         elif atom not in kinds:
             reason = "nothing sums over it, so removing a unit would change a result"
             refusals.append(RefusedAxis(atom.size, tuple(found), Refusal(reason, found[0].weight)))
-        elif atom.size > 1:
+        else:
             kind = kinds[atom]
             structures.append(
                 Structure(

@@ -7,7 +7,7 @@ import math
 import torch
 from torch.fx import Node
 
-from prunec.passes.analysis.coupling.gather import gather_operand
+from prunec.passes.analysis.coupling.gather import gather_operands
 from prunec.passes.analysis.coupling.site import Axes, CutSite, Rule, Site, Use
 from prunec.passes.ir.axes import Atom, product, size
 
@@ -54,14 +54,7 @@ def cut_attention(site: CutSite) -> None:
     width = site.axes(site.argument("query"))[-1]
     if site.is_cut(width) and site.argument("scale") is None:
         site.set_argument("scale", 1.0 / math.sqrt(size(width)))
-    mask = site.argument("attn_mask")
-    places = zip(site.before.all_input_nodes, site.node.all_input_nodes, strict=True)
-    for before, copied in places:
-        if before is mask:
-            axes = site.walk.gathers.get((site.before, mask), ())
-            gathered = gather_operand(site, copied, axes)
-            if gathered is not copied:
-                site.node.replace_input_with(copied, gathered)
+    gather_operands(site)
 
 
 RULES = {aten.scaled_dot_product_attention: Rule(relate_attention, cut_attention)}

@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
+from torch.fx import Node
 
+from prunec.passes.analysis.coupling.gather import gather_operands
 from prunec.passes.analysis.coupling.site import Axes, Rule, Site, Use
 from prunec.passes.ir.axes import Atom, Axis, leaves, size
 
@@ -120,7 +122,8 @@ def consume(site: Site, a: Axis, b: Axis) -> None:
 
 
 def _add_bias(site: Site, result: Axes, bias: object) -> Axes:
-    for axis, other in zip(reversed(result), reversed(site.axes(bias)), strict=False):
+    own = site.operand(bias) if isinstance(bias, Node) else ()
+    for axis, other in zip(reversed(result), reversed(own), strict=False):
         if size(other) != 1 or size(axis) == 1:
             site.unify(axis, other)
     return result
@@ -128,9 +131,9 @@ def _add_bias(site: Site, result: Axes, bias: object) -> Axes:
 
 _MATMUL = Rule(relate_matmul)
 RULES = {
-    aten.linear: Rule(relate_linear),
-    aten.addmm: Rule(relate_addmm),
-    aten.baddbmm: Rule(relate_baddbmm),
+    aten.linear: Rule(relate_linear, gather_operands),
+    aten.addmm: Rule(relate_addmm, gather_operands),
+    aten.baddbmm: Rule(relate_baddbmm, gather_operands),
     aten.einsum: Rule(relate_einsum),
     aten.matmul: _MATMUL,
     aten.mm: _MATMUL,

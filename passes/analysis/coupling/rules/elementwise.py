@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from prunec.passes.analysis.coupling.gather import gather_operand
-from prunec.passes.analysis.coupling.site import Axes, CutSite, Rule, Site
+from prunec.passes.analysis.coupling.gather import gather_operands
+from prunec.passes.analysis.coupling.site import Axes, Rule, Site
 from prunec.passes.ir.axes import Atom, Axis, size
 
 aten = torch.ops.aten
@@ -26,15 +26,6 @@ def relate_elementwise(site: Site) -> Axes:
             else:
                 site.unify(known, axis)
     return tuple(Atom(s) if a is None else a for s, a in zip(shape, result, strict=True))
-
-
-def cut_elementwise(site: CutSite) -> None:
-    """Gather operands that have no parameters behind them where this use needs fewer."""
-    for operand, copied in zip(site.before.all_input_nodes, site.node.all_input_nodes, strict=True):
-        axes = site.walk.gathers.get((site.before, operand), ())
-        gathered = gather_operand(site, copied, axes)
-        if gathered is not copied:
-            site.node.replace_input_with(copied, gathered)
 
 
 def relate_first(site: Site) -> Axes:
@@ -66,8 +57,8 @@ _IN_PLACE = (
 )
 # fmt: on
 
-_RULE = Rule(relate_elementwise, cut_elementwise)
-_PASS = Rule(relate_elementwise, cut_elementwise, keeps_positions=True)
+_RULE = Rule(relate_elementwise, gather_operands)
+_PASS = Rule(relate_elementwise, gather_operands, keeps_positions=True)
 RULES = {
     **{getattr(aten, name): _RULE for name in _SAME_SHAPE},
     **{getattr(aten, name): _PASS for name in _SAME_VALUE},

@@ -16,6 +16,7 @@ from prunec.passes.analysis.coupling.site import (
     Rule,
     Site,
     Use,
+    argument,
     keep_as_is,
 )
 from prunec.passes.ir.axes import (
@@ -67,9 +68,16 @@ def _regroup(site: Site, axes: Axes, sizes: tuple[int, ...]) -> list[Axis]:
     return result
 
 
-def cut_sizes(site: CutSite) -> None:
+def cut_view(site: CutSite) -> None:
+    """Rewrite the sizes; a view of a cut tensor may need a copy, so it becomes a reshape."""
+    if any(site.is_cut(axis) for axis in site.axes()):
+        site.node.target = aten.reshape.default
+        set_sizes(site, "shape", site.axes())
+
+
+def cut_expand(site: CutSite) -> None:
     """Rewrite the sizes among the arguments: those of the result's axes that stay."""
-    set_sizes(site, "shape" if site.before.target is aten.reshape.default else "size", site.axes())
+    set_sizes(site, "size", site.axes())
 
 
 def set_sizes(site: CutSite, name: str, axes: Axes) -> None:
@@ -77,7 +85,7 @@ def set_sizes(site: CutSite, name: str, axes: Axes) -> None:
 
     A dynamic size that holds a cut one as a factor (batch × heads) is scaled by what stays.
     """
-    sizes: list[Any] = list(argument_of(site, name))
+    sizes: list[Any] = list(argument(site.node, name))
     for dim, axis in enumerate(axes):
         if not site.is_cut(axis) or (isinstance(sizes[dim], int) and sizes[dim] == -1):
             continue
@@ -89,14 +97,6 @@ def set_sizes(site: CutSite, name: str, axes: Axes) -> None:
             scaled = site.call(operator.mul, sizes[dim], left // share)
             sizes[dim] = site.call(operator.floordiv, scaled, size(axis) // share)
     site.set_argument(name, sizes)
-
-
-def argument_of(site: CutSite, name: str) -> Any:
-    """An argument of the copied node: its nodes are those of the new graph."""
-    original, copied = site.before, site.node
-    schema = original.target._schema.arguments  # type: ignore[union-attr]
-    place = next(i for i, a in enumerate(schema) if a.name == name)
-    return copied.kwargs[name] if name in copied.kwargs else copied.args[place]
 
 
 def cut_unflatten(site: CutSite) -> None:
@@ -139,7 +139,7 @@ def cut_repeat(site: CutSite) -> None:
     """Repeat a dimension of size 1 as often as stays of it."""
     source = site.axes(site.before.args[0])
     name = "repeats" if site.before.target is aten.repeat.default else "dims"
-    repeats: list[Any] = list(argument_of(site, name))
+    repeats: list[Any] = list(argument(site.node, name))
     source = (*[Atom(1)] * (len(repeats) - len(source)), *source)
     for dim, (axis, result) in enumerate(zip(source, site.axes(), strict=False)):
         if site.is_cut(result) and isinstance(repeats[dim], int):
@@ -227,6 +227,12 @@ def relate_as_complex(site: Site) -> Axes:
     return tuple(axes)
 
 
+def cut_as_complex(site: CutSite) -> None:
+    """Lay the operand out anew: what a cut leaves may have odd strides."""
+    (operand,) = site.node.all_input_nodes
+    site.node.replace_input_with(operand, site.call(aten.contiguous.default, operand))
+
+
 def relate_as_real(site: Site) -> Axes:
     """A complex number becomes a last dimension of two."""
     pair = Atom(2)
@@ -295,7 +301,7 @@ def _pass(relate: Relate, cut: Cut = keep_as_is) -> Rule:
     return Rule(relate, cut, keeps_positions=True)
 
 
-_VIEW = _pass(relate_view, cut_sizes)
+_VIEW = _pass(relate_view, cut_view)
 _NEW = Rule(relate_new)
 RULES: dict[Any, Rule] = {
     aten.view.default: _VIEW,
@@ -303,8 +309,8 @@ RULES: dict[Any, Rule] = {
     aten._unsafe_view: _VIEW,
     aten.flatten: _pass(relate_view),
     aten.unflatten: _pass(relate_view, cut_unflatten),
-    aten.expand: _pass(relate_expand, cut_sizes),
-    aten.broadcast_to: _pass(relate_expand, cut_sizes),
+    aten.expand: _pass(relate_expand, cut_expand),
+    aten.broadcast_to: _pass(relate_expand, cut_expand),
     aten.expand_as: _pass(relate_expand),
     aten.repeat: _pass(relate_repeat, cut_repeat),
     aten.tile: _pass(relate_repeat, cut_repeat),
@@ -318,7 +324,7 @@ RULES: dict[Any, Rule] = {
     aten.movedim.int: _pass(relate_movedim),
     aten.unsqueeze: _pass(relate_unsqueeze),
     aten.squeeze: _pass(relate_squeeze),
-    aten.view_as_complex: Rule(relate_as_complex),
+    aten.view_as_complex: Rule(relate_as_complex, cut_as_complex),
     aten.view_as_real: Rule(relate_as_real),
     aten.unfold: Rule(relate_unfold),
     aten.tril: Rule(relate_triangle),

@@ -1,0 +1,70 @@
+"""What can go wrong while a model is traced, in one sentence for a person."""
+
+from __future__ import annotations
+
+import linecache
+import traceback
+
+from torch.fx import Node
+
+
+class ExportError(Exception):
+    """The model cannot be traced."""
+
+
+def cannot_trace(what: str, error: BaseException) -> ExportError:
+    """The tracer's error as one of ours: its first line, and the model's line that raised it."""
+    lines = str(error).strip().splitlines() or [repr(error)]
+    reason = lines[0].rstrip(" .")
+    place = _place(error)
+    advice = _advice(error)
+    return ExportError(
+        f"{what} cannot be traced by torch.export: {reason}"
+        + (f" (at {place})" if place else "")
+        + (f". {advice}" if advice else "")
+    )
+
+
+def at(node: Node) -> str:
+    """How to name a node of an exported graph: name, operator and the model's line."""
+    line = source_line(node.stack_trace or "")
+    return f"node {node.name} ({node.target})" + (f", {line}" if line else "")
+
+
+def source_line(stack_trace: str) -> str:
+    """``file.py:12 forward: code`` of the innermost frame of a Python stack trace."""
+    lines = [line.strip() for line in stack_trace.strip().splitlines()]
+    frames = [i for i, line in enumerate(lines) if line.startswith('File "')]
+    if not frames:
+        return lines[-1] if lines else ""
+    file, line, function = lines[frames[-1]].split(", ", 2)
+    name = file.removeprefix('File "').rstrip('"').rsplit("/", 1)[-1]
+    code = lines[frames[-1] + 1] if frames[-1] + 1 < len(lines) else ""
+    return f"{name}:{line.removeprefix('line ')} {function}: {code}"
+
+
+def _place(error: BaseException) -> str:
+    """The innermost line of the traceback that is not torch's own."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "/torch/" not in frame.filename and "/frontend/tracing/" not in frame.filename
+    ]
+    if not frames:
+        return ""
+    frame = frames[-1]
+    code = (linecache.getline(frame.filename, frame.lineno or 0)).strip()
+    return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}: {code}"
+
+
+def _advice(error: BaseException) -> str:
+    """What to do about the errors that users meet most."""
+    kind, text = type(error).__name__, str(error)
+    if "DataDependent" in kind or "data-dependent" in text:
+        return (
+            "A size or a branch depends on the values of a tensor; a program needs a graph that is "
+            "the same for all values. Replace it in the model, for example by a mask"
+        )
+    if "specialized it to be a constant" in text or "Constraints violated" in text:
+        return "The model fixes a size that should stay open; give that dimension a fixed size"
+    return ""

@@ -1,0 +1,91 @@
+"""Run torch.export on a module."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
+from typing import Any
+
+import torch
+import torch._dynamo.config
+from torch.export import ExportedProgram
+
+from prunec.frontend.tracing.errors import cannot_trace
+from prunec.frontend.tracing.exported import program_from_exported
+from prunec.passes.ir import Program
+
+
+def trace_module(
+    module: torch.nn.Module,
+    inputs: Sequence[Any] | Mapping[str, Any],
+    dynamic_shapes: Any = None,
+) -> Program:
+    """Trace any module on example inputs; the program has its weights and computes in its types.
+
+    Args:
+        module: In evaluation mode.
+        inputs: Positional or keyword arguments. Numbers and None are fixed in the program.
+        dynamic_shapes: Which sizes may vary, as `torch.export.export` takes it; none where not
+            given.
+
+    Raises:
+        ExportError: torch.export cannot trace it, or the graph is none that a program can be.
+    """
+    is_named = isinstance(inputs, Mapping)
+    exported = export(
+        module,
+        () if is_named else tuple(inputs),
+        dict(inputs) if is_named else {},  # type: ignore[arg-type]
+        dynamic_shapes,
+        what=type(module).__name__,
+    )
+    return program_from_exported(exported)
+
+
+def export(
+    module: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    dynamic_shapes: Any,
+    *,
+    what: str,
+) -> ExportedProgram:
+    """Trace a module with torch.export, quietly.
+
+    Raises:
+        ExportError: says what the tracer met and where in the model.
+    """
+    try:
+        with (
+            torch.no_grad(),
+            quietly(),
+            # With dynamic sizes, the cache's bookkeeping costs more than the calls it saves.
+            torch._dynamo.config.patch(fake_tensor_cache_enabled=False),
+        ):
+            return torch.export.export(
+                module, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False
+            )
+    except Exception as error:  # the tracer raises whatever the model's code raises
+        raise cannot_trace(what, error) from error
+
+
+_CHATTY = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes", "transformers")
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Silence deprecations, and what the tracer prints of errors that it raises anyway."""
+    loggers = [logging.getLogger(name) for name in _CHATTY]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
