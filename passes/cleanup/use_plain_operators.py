@@ -76,7 +76,7 @@ def _constant_range(
     """Dimension, start and length where a node takes a run of neighbours; None otherwise."""
     source, indices = node.args
     assert isinstance(source, Node)
-    places = [d for d, index in enumerate(indices) if index is not None]  # type: ignore[arg-type, union-attr]
+    places = [d for d, index in enumerate(indices) if index is not None]  # type: ignore[arg-type]
     if len(places) != 1:
         return None
     (dim,) = places

@@ -100,7 +100,7 @@ class Allocate(Pass):
         return drop
 
     def _least(self, structure: Structure) -> int:
-        return max(1, int(self.floor * structure.size))
+        return max(structure.least, int(self.floor * structure.size))
 
 
 def _best(structure: Structure, scores: torch.Tensor, count: int) -> Cut:

@@ -135,7 +135,7 @@ def kept_by_kind(plan: Plan | None) -> list[dict[str, Any]]:
     """For each kind of structure and each layer, how many units there were and stay."""
     kinds: dict[str, list[dict[str, int]]] = {}
     for cut in plan.cuts if plan is not None else ():
-        layer = {"index": cut.index, "size": cut.size, "kept": len(cut.keep)}
+        layer = {"index": cut.index, "size": cut.size, "kept": cut.kept_count}
         kinds.setdefault(cut.kind, []).append(layer)
     return [{"kind": kind, "layers": layers} for kind, layers in kinds.items()]
 

@@ -20,7 +20,7 @@ from prunec.passes.analysis.coupling.site import (
     refusal,
 )
 from prunec.passes.ir import Entry, Program, Role
-from prunec.passes.ir.axes import Atom, refuse
+from prunec.passes.ir.axes import Atom, Refusal, refuse
 from prunec.passes.ir.shapes import is_tensor
 
 aten = torch.ops.aten
@@ -96,7 +96,7 @@ def _relate(walk: Walk, node: Node, rule: Rule | None) -> Any:
         return rule.relate(site)
     reason = f"{node.target} has no rule"
     for operand in node.all_input_nodes:
-        _refuse_node(walk, operand, reason)
+        _refuse_axes(walk, operand, refusal(node, reason))
     values = [node.meta["val"]] if is_tensor(node) else node.meta["val"]
     parts = [new_axes(node, v) if isinstance(v, torch.Tensor) else () for v in values]
     for part in parts:
@@ -146,6 +146,10 @@ def _is_list(node: Node) -> bool:
 
 
 def _refuse_node(walk: Walk, node: Node, reason: str) -> None:
+    _refuse_axes(walk, node, refusal(node, reason))
+
+
+def _refuse_axes(walk: Walk, node: Node, why: Refusal) -> None:
     for axes in (walk.axes.get(node, ()), *walk.parts.get(node, ())):
         for axis in axes:
-            refuse(axis, refusal(node, reason))
+            refuse(axis, why)

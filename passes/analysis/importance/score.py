@@ -41,6 +41,8 @@ class Score(Pass):
     def __post_init__(self) -> None:
         if self.criterion not in CRITERIA:
             raise ValueError(f"criterion={self.criterion!r}: choose one of {sorted(CRITERIA)}")
+        if "layer" in self.kinds:
+            raise ValueError("kinds: a layer is a whole branch, which no criterion of units scores")
 
     def apply(self, program: Program, context: Context) -> Program:
         """See the class."""
