@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
 from torch.fx import Graph, Node
 
 from prunec.passes.analysis.coupling import Coupling
 from prunec.passes.ir import Entry, Program, Role
 from prunec.passes.ir.selection import PerUnit, Selection
+
+aten = torch.ops.aten
 
 
 def drop_branches(
@@ -47,6 +50,7 @@ def drop_branches(
 def _without_dead(entry: Entry) -> Entry:
     """Drop what only dead nodes read: caches, weights, and the nodes themselves."""
     graph = entry.graph
+    _read_sizes_elsewhere(entry)
     live = _live(entry)
     outputs = [
         (port, node)
@@ -67,6 +71,32 @@ def _without_dead(entry: Entry) -> Entry:
     return Entry(
         graph, reads, tuple(port for port, _ in kept_inputs), tuple(port for port, _ in outputs)
     )
+
+
+def _read_sizes_elsewhere(entry: Entry) -> None:
+    """Let a dynamic size that is read off a dying cache be read off an input that stays."""
+    live = _live(entry)
+    inputs = list(zip(entry.inputs, entry.input_nodes(), strict=True))
+    caches = [(port, node) for port, node in inputs if port.role is Role.CACHE]
+    outputs = [
+        node
+        for port, node in zip(entry.outputs, entry.output_nodes(), strict=True)
+        if port.role is Role.CACHE
+    ]
+    dying = {cache: out for cache, out in zip(caches, outputs, strict=True) if out not in live}
+    places = {
+        label: (node, dim)
+        for port, node in inputs
+        if (port, node) not in dying
+        for dim, label in enumerate(port.shape)
+        if isinstance(label, str)
+    }
+    for port, node in dying:
+        for user in [u for u in node.users if u.target is aten.sym_size.int]:
+            dim = user.args[1]
+            assert isinstance(dim, int)
+            if port.shape[dim] in places:
+                user.args = places[str(port.shape[dim])]
 
 
 def _live(entry: Entry) -> set[Node]:

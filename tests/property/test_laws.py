@@ -27,7 +27,7 @@ KINDS = ("kv-group", "query-head-in-group", "ffn-channel", "qk-dim", "vo-dim", "
 PROGRAM = small_program(torch.float64)
 COUPLING = find_structures(PROGRAM)
 TOKENS = random_tokens(2, 10)
-FEEDS = random_feeds(PROGRAM.main, seed=0)
+FEEDS = random_feeds(PROGRAM.main, seed=0, past=3)
 laws = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 

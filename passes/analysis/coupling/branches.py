@@ -74,16 +74,31 @@ def _branch(program: Program, entry: Entry, add: Node, order: Mapping[Node, int]
     inside = _between(branch, stream, order)
     if inside is None:
         return None
+    own = _read_by_nothing_else(inside, branch, add, order)
     parameters = {
         entry.reads[node.name]: program.weights[entry.reads[node.name]].numel()
-        for node in sorted(inside, key=order.__getitem__)
-        if node.name in entry.reads
-        and entry.reads[node.name] not in program.buffers
-        and all(user in inside for user in node.users)
+        for node in sorted(own, key=order.__getitem__)
+        if node.name in entry.reads and entry.reads[node.name] not in program.buffers
     }
     if not parameters:
         return None
-    return Branch(add, stream, branch, parameters, _kv_bytes(entry, inside))
+    return Branch(add, stream, branch, parameters, _kv_bytes(entry, own))
+
+
+def _read_by_nothing_else(
+    inside: set[Node], branch: Node, add: Node, order: Mapping[Node, int]
+) -> set[Node]:
+    """What dies with a branch: all that is read inside of it alone, or put out as a cache."""
+    own: set[Node] = set()
+    for node in sorted(inside, key=order.__getitem__, reverse=True):
+        readers = {user for user in node.users if user.op != "output" and not _is_size(user)}
+        if readers <= own | ({add} if node is branch else set()):
+            own.add(node)
+    return own
+
+
+def _is_size(node: Node) -> bool:
+    return node.target is aten.sym_size.int
 
 
 def _between(branch: Node, stream: Node, order: Mapping[Node, int]) -> set[Node] | None:

@@ -17,11 +17,9 @@ aten = torch.ops.aten
 def relate_layer_norm(site: Site) -> Axes:
     """Normalise over the last dimensions; weight and bias have their shape."""
     axes = site.axes(site.argument("input"))
-    for name in ("weight", "bias"):
-        parameter = site.argument(name)
-        if isinstance(parameter, Node):
-            for axis, own in zip(reversed(axes), reversed(site.axes(parameter)), strict=False):
-                site.unify(axis, own)
+    for parameter in site.node.all_input_nodes[1:]:
+        for axis, own in zip(reversed(axes), reversed(site.axes(parameter)), strict=False):
+            site.unify(axis, own)
     return axes
 
 
