@@ -20,7 +20,7 @@ from prunec.passes.contract import Context, Pass, PassError, explained
 from prunec.passes.ir import Entry, Port, Program
 from prunec.passes.ir.axes import Axis
 from prunec.passes.ir.selection import Kept, PerUnit, Selection, is_cut, kept, kept_count
-from prunec.passes.ir.shapes import copy_graph, propagate
+from prunec.passes.ir.shapes import copy_graph, example_size, propagate
 from prunec.passes.ir.take import take
 from prunec.passes.plan import PlanError, load_plan
 from prunec.passes.surgery.drop_branches import drop_branches
@@ -86,6 +86,7 @@ def cut_program(program: Program, coupling: Coupling, selection: Selection) -> P
     after = drop_branches(after, edit.copies, coupling, selection)
     for entry in after.entries.values():
         propagate(entry, after.weights)
+    edit.require_predicted_shapes(after)
     return after
 
 
@@ -169,6 +170,25 @@ class _Edit:
             inputs=self._cut_ports(entry.inputs, entry.input_nodes()),
             outputs=self._cut_ports(entry.outputs, entry.output_nodes()),
         )
+
+    def require_predicted_shapes(self, after: Program) -> None:
+        """Compare every value's sizes with what the analysis says is left.
+
+        Raises:
+            CutError: an operator made something else of what it was given, such as a broadcast.
+        """
+        alive = {node for entry in after.entries.values() for node in entry.graph.nodes}
+        for before, copy in self.copies.items():
+            axes = self.coupling.walk.axes.get(before, ())
+            if copy not in alive or not any(is_cut(axis, self.selection) for axis in axes):
+                continue
+            found = [example_size(s) for s in copy.meta["val"].shape]
+            wanted = [len(kept(axis, self.selection)) for axis in axes]
+            if found != wanted:
+                raise CutError(
+                    f"node {copy.name} ({copy.target}) has the sizes {found} after the cut, the "
+                    f"analysis expects {wanted}: its rule is wrong; nothing was cut"
+                )
 
     def _cut_ports(self, ports: tuple[Port, ...], nodes: list[Node]) -> tuple[Port, ...]:
         return tuple(

@@ -142,7 +142,10 @@ def argument(node: Node, name: str) -> Any:
 
 def _place(node: Node, name: str) -> tuple[int, Any]:
     arguments = node.target._schema.arguments  # type: ignore[union-attr]
-    return next((i, a) for i, a in enumerate(arguments) if a.name == name)
+    for place, schema in enumerate(arguments):
+        if schema.name == name:
+            return place, schema
+    raise LookupError(f"{node.target} has no argument {name}, but {[a.name for a in arguments]}")
 
 
 def refusal(node: Node, reason: str) -> Refusal:

@@ -20,8 +20,8 @@ from prunec.passes.analysis.coupling.site import (
     refusal,
 )
 from prunec.passes.ir import Entry, Program, Role
-from prunec.passes.ir.axes import Atom, Refusal, refuse
-from prunec.passes.ir.shapes import is_tensor
+from prunec.passes.ir.axes import Atom, RefinementError, Refusal, refuse, size
+from prunec.passes.ir.shapes import example_size, is_tensor
 
 aten = torch.ops.aten
 _TAKES_ONLY_DTYPE_FROM_SECOND = (aten.to.other, aten.type_as.default)
@@ -89,12 +89,35 @@ def _visit(walk: Walk, node: Node) -> None:
 
 
 def _relate(walk: Walk, node: Node, rule: Rule | None) -> Any:
+    if rule is None:
+        return _refuse_call(walk, node, f"{node.target} has no rule")
     site = Site(walk, node)
-    if rule is not None:
-        if rule.keeps_positions and node.all_input_nodes[0] in walk.positions:
-            walk.positions[node] = walk.positions[node.all_input_nodes[0]]
-        return rule.relate(site)
-    reason = f"{node.target} has no rule"
+    if rule.keeps_positions and node.all_input_nodes[0] in walk.positions:
+        walk.positions[node] = walk.positions[node.all_input_nodes[0]]
+    try:
+        result = rule.relate(site)
+    except (LookupError, TypeError, ValueError, AttributeError, RefinementError) as error:
+        reason = f"{node.target} is called in a form that its rule does not know: {error}"
+        return _refuse_call(walk, node, reason)
+    if not _fits(node, result):
+        return _refuse_call(
+            walk, node, f"the rule of {node.target} does not tell its result's sizes"
+        )
+    return result
+
+
+def _fits(node: Node, result: Any) -> bool:
+    """Whether a rule gave an axis of the right size for every dimension of every result."""
+    values, axes = ([node.meta["val"]], [result]) if is_tensor(node) else (node.meta["val"], result)
+    return len(values) == len(axes) and all(
+        [example_size(s) for s in value.shape] == [size(a) for a in own]
+        for value, own in zip(values, axes, strict=True)
+        if isinstance(value, torch.Tensor)
+    )
+
+
+def _refuse_call(walk: Walk, node: Node, reason: str) -> Any:
+    """Refuse all that a call reads, and new axes for what it returns."""
     for operand in node.all_input_nodes:
         _refuse_axes(walk, operand, refusal(node, reason))
     values = [node.meta["val"]] if is_tensor(node) else node.meta["val"]
