@@ -14,8 +14,9 @@ from prunec.frontend.tracing.architecture import fake_model, model_class
 from prunec.frontend.tracing.errors import cannot_trace
 from prunec.frontend.tracing.feeds import dynamic_sizes, example, step_ports, whole_ports
 from prunec.frontend.tracing.precision import TRACED, follow_model_dtype
+from prunec.frontend.tracing.quiet import quietly
 from prunec.frontend.tracing.steps import CachedStep, WholeRun, cache_shapes, keeps_cache
-from prunec.frontend.tracing.trace import export, quietly
+from prunec.frontend.tracing.trace import export
 from prunec.passes.ir import Port, Program, cast, propagate
 
 __all__ = [

@@ -22,7 +22,7 @@ def model_class(config: Any) -> type[Any]:
 
     for name in config.architectures or ():
         if hasattr(transformers, name):
-            return getattr(transformers, name)  # type: ignore[no-any-return]
+            return getattr(transformers, name)
     kind = type(config)
     for mapping in _mappings(config):
         if kind in mapping:
@@ -31,7 +31,7 @@ def model_class(config: Any) -> type[Any]:
     # Parts of larger models, such as CLIPTextConfig, are in no mapping.
     part = getattr(transformers, f"{kind.__name__.removesuffix('Config')}Model", None)
     if part is not None and part.config_class is kind:
-        return part  # type: ignore[no-any-return]
+        return part
     raise ExportError(
         f"{kind.__name__} has no model in transformers {transformers.__version__}, and its "
         f"architectures {config.architectures} are none of it. Build the module and trace it with "

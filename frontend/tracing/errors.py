@@ -34,7 +34,12 @@ def at(node: Node) -> str:
 def source_line(stack_trace: str) -> str:
     """``file.py:12 forward: code`` of the innermost frame of a Python stack trace."""
     lines = [line.strip() for line in stack_trace.strip().splitlines()]
-    frames = [i for i, line in enumerate(lines) if line.startswith('File "')]
+    # Code that torch generated has no file: its names begin with "<".
+    frames = [
+        i
+        for i, line in enumerate(lines)
+        if line.startswith('File "') and not line.startswith('File "<')
+    ]
     if not frames:
         return lines[-1] if lines else ""
     file, line, function = lines[frames[-1]].split(", ", 2)

@@ -9,28 +9,14 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind, TensorArgument
-from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from prunec.frontend.tracing.errors import ExportError, at
+from prunec.frontend.tracing.errors import ExportError
 from prunec.frontend.tracing.functional import IrregularWriteError, make_functional
-from prunec.frontend.tracing.graph import require_static_data, take_graph
-from prunec.passes.ir import Entry, Port, Program, ProgramError, Role, propagate
-
-_ROLES = {
-    "input_ids": Role.TOKENS,
-    "decoder_input_ids": Role.TOKENS,
-    "attention_mask": Role.MASK,
-    "position_ids": Role.POSITIONS,
-    "logits": Role.LOGITS,
-}
-"""Names that mean one thing wherever they occur."""
-
-
-def role_of(name: str) -> Role:
-    """What an input or output of this name means."""
-    is_cache = name.startswith(("past_key_values.", "present."))
-    return Role.CACHE if is_cache else _ROLES.get(name, Role.OTHER)
+from prunec.frontend.tracing.graph import require_function, require_static_data, take_graph
+from prunec.frontend.tracing.ports import default_ports, output_ports, settle
+from prunec.frontend.tracing.quiet import quietly
+from prunec.passes.ir import Entry, Port, Program, ProgramError, propagate
 
 
 def program_from_exported(
@@ -47,14 +33,17 @@ def program_from_exported(
         ExportError: it writes to its inputs or buffers, takes or returns numbers that vary, has
             sizes that depend on data, or calls an operator outside ATen.
     """
-    _require_function(exported)
+    _require_tensors(exported)
     require_static_data(exported.graph)
+    require_function(exported.graph)
     try:
         return _to_program(exported, inputs)
     except IrregularWriteError:
         # Slower than the trace itself, and it spells several operators out; but it knows all
         # about views.
-        return _to_program(exported.run_decompositions({}), inputs)
+        with quietly():
+            decomposed = exported.run_decompositions({})
+        return program_from_exported(decomposed, inputs)
     except ProgramError as error:
         raise ExportError(f"the traced graph does not hold for other sizes: {error}") from error
 
@@ -63,7 +52,7 @@ def _to_program(exported: ExportedProgram, inputs: Sequence[Port] | None) -> Pro
     tensors = {**dict(exported.state_dict), **dict(exported.constants)}
     reads = _reads(exported, tensors)
     fed = [n for n in exported.graph.find_nodes(op="placeholder") if n.name in _fed(exported)]
-    ports = _settled(fed, _default_ports(fed) if inputs is None else inputs)
+    ports = settle(fed, default_ports(fed) if inputs is None else inputs)
     graph = take_graph(
         exported.graph_module,
         skipped=_unread(exported),
@@ -74,29 +63,29 @@ def _to_program(exported: ExportedProgram, inputs: Sequence[Port] | None) -> Pro
     propagate(entry, weights)
     make_functional(graph)
     return Program(
-        entries={"main": replace(entry, outputs=_output_ports(entry, _output_names(exported)))},
+        entries={"main": replace(entry, outputs=output_ports(entry, _output_names(exported)))},
         weights=weights,
         buffers=_buffers(exported) & weights.keys(),
     )
 
 
-def _require_function(exported: ExportedProgram) -> None:
-    """Raise where the program is no function from tensors to tensors."""
+def _require_tensors(exported: ExportedProgram) -> None:
+    """Raise where the program takes, returns or changes anything but tensors given and returned."""
     signature = exported.graph_signature
-    written = {
-        **signature.buffers_to_mutate,
-        **signature.parameters_to_mutate,
-        **signature.user_inputs_to_mutate,
-    }
+    written = [
+        spec.target for spec in signature.output_specs if spec.kind.name.endswith("_MUTATION")
+    ]
     if written:
         raise ExportError(
-            f"the module writes to {sorted(written.values())} when it runs; a program only reads. "
+            f"the module writes to {written} when it runs; a program only reads. "
             "Call module.eval() before tracing, or return the new value and take the old one as "
             "an input"
         )
     for spec in signature.input_specs:
         if spec.kind in (InputKind.CUSTOM_OBJ, InputKind.TOKEN):
-            raise ExportError(f"the module reads {spec.target or spec.arg.name}, which is no tensor")
+            raise ExportError(
+                f"the module reads {spec.target or spec.arg.name}, which is no tensor"
+            )
         if spec.kind is InputKind.USER_INPUT and not isinstance(
             spec.arg, (TensorArgument, ConstantArgument)
         ):
@@ -153,36 +142,6 @@ def _buffers(exported: ExportedProgram) -> frozenset[str]:
     return frozenset(signature.buffers) | frozenset(signature.lifted_tensor_constants)
 
 
-def _default_ports(nodes: Sequence[Node]) -> list[Port]:
-    """Ports named after the placeholders; every size that varies by itself has its own label."""
-    ports = []
-    labels: dict[str, str] = {}
-    for node in nodes:
-        value, shape = node.meta["val"], []
-        for dim, size in enumerate(value.shape):
-            is_batch = dim == 0 and "batch_size" not in labels.values()
-            label = "batch_size" if is_batch else f"{node.name}_size_{dim}"
-            fixed = isinstance(size, int)
-            shape.append(size if fixed else labels.setdefault(str(size), label))
-        ports.append(Port(node.name, role_of(node.name), tuple(shape), value.dtype))
-    return ports
-
-
-def _settled(nodes: Sequence[Node], ports: Sequence[Port]) -> tuple[Port, ...]:
-    """The ports with one label for sizes that the trace found equal, and none for fixed ones."""
-    labels: dict[str, str] = {}
-    settled = []
-    for node, port in zip(nodes, ports, strict=True):
-        shape: list[int | str] = []
-        for size, label in zip(node.meta["val"].shape, port.shape, strict=True):
-            if isinstance(size, int) or isinstance(label, int):
-                shape.append(size if isinstance(size, int) else label)
-                continue
-            shape.append(labels.setdefault(str(size), label))
-        settled.append(replace(port, shape=tuple(shape)))
-    return tuple(settled)
-
-
 def _identifier(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name)
 
@@ -203,32 +162,3 @@ def _path_name(path: Sequence[Any]) -> str:
     if all(isinstance(key, int) for key in keys):
         return "_".join(["output", *map(str, keys)]) if keys else "output"
     return ".".join(map(str, keys))
-
-
-def _output_ports(entry: Entry, names: Sequence[str]) -> tuple[Port, ...]:
-    """Ports of the outputs, their sizes under the labels of the inputs'."""
-    labels = _labels(entry)
-    ports = []
-    for name, node in zip(names, entry.output_nodes(), strict=True):
-        value = node.meta["val"]
-        shape = tuple(
-            size if isinstance(size, int) else labels.setdefault(str(size), f"{name}_size_{dim}")
-            for dim, size in enumerate(value.shape)
-        )
-        ports.append(Port(name, role_of(name), shape, value.dtype))
-    return tuple(ports)
-
-
-def _labels(entry: Entry) -> dict[str, str]:
-    """The label of each size that an input has, by the size as text."""
-    sizes = {
-        label: size
-        for port, node in zip(entry.inputs, entry.input_nodes(), strict=True)
-        for size, label in zip(node.meta["val"].shape, port.shape, strict=True)
-        if isinstance(label, str)
-    }
-    labels = {str(size): label for label, size in sizes.items()}
-    parts = [sizes.get(label) for label in ("past_sequence_length", "sequence_length")]
-    if None not in parts:
-        labels[str(sum(parts[1:], parts[0]))] = "total_sequence_length"
-    return labels

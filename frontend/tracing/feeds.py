@@ -10,7 +10,7 @@ import torch
 from torch.export import Dim
 
 from prunec.frontend.tracing.errors import ExportError
-from prunec.frontend.tracing.exported import role_of
+from prunec.frontend.tracing.ports import role_of
 from prunec.passes.ir import Port
 from prunec.passes.ir.program import Size
 

@@ -67,9 +67,10 @@ class _Rewriter:
         self._latest[node] = self._latest[target] = value
         while target.target in _PARTS:
             whole = self._viewed[target]
-            arguments = (self._latest.get(whole, whole), value, *target.args[1:])
-            value = self._graph.call_function(_PARTS[target.target], arguments)
-            _annotate(value, node, whole)
+            if not _is_alike(target, whole):
+                arguments = (self._latest.get(whole, whole), value, *target.args[1:])
+                value = self._graph.call_function(_PARTS[target.target], arguments)
+                _annotate(value, node, whole)
             self._latest[whole] = value
             target = whole
 

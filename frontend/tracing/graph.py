@@ -22,6 +22,12 @@ _CLAIMS = {
 }
 """What the tracer asserts about dtypes and sizes: true of the traced precision, or of any feed."""
 
+# A view asks for a memory layout that a cleaned or cut program may not have any more.
+_LAYOUT_FREE: dict[Any, Any] = {
+    torch.ops.aten.view.default: torch.ops.aten.reshape.default,
+    torch.ops.aten._unsafe_view.default: torch.ops.aten.reshape.default,
+}
+
 _REGIONS = {
     "wrap_with_set_grad_enabled": 1,
     "wrap_with_autocast": 4,
@@ -42,6 +48,32 @@ def require_static_data(graph: Graph) -> None:
                 f"a size depends on data: {at(node)}. A program needs sizes that follow from those "
                 "of its inputs; replace the operator in the model, for example by a mask"
             )
+
+
+def require_function(graph: Graph) -> None:
+    """Raise where two runs on the same inputs would differ.
+
+    Raises:
+        ExportError: names the node that draws random numbers.
+    """
+    for node in graph.nodes:
+        if node.op == "call_function" and _draws(node):
+            raise ExportError(
+                f"{at(node)} draws random numbers. Call module.eval() before tracing, or take the "
+                "numbers as an input"
+            )
+
+
+def _draws(node: Node) -> bool:
+    tags = getattr(node.target, "tags", ())
+    if torch.Tag.nondeterministic_seeded not in tags:
+        return False
+    arguments = node.target._schema.arguments  # type: ignore[union-attr]
+    given = dict(zip((a.name for a in arguments), node.args, strict=False)) | node.kwargs
+    values = {a.name: given.get(a.name, a.default_value) for a in arguments}
+    # Operators that can drop values do so in training, attention with a probability above 0.
+    switches = [values[name] for name in ("train", "training", "dropout_p") if name in values]
+    return all(switches)
 
 
 def take_graph(module: GraphModule, skipped: set[str], names: Mapping[str, str]) -> Graph:
@@ -83,6 +115,7 @@ def _take(node: Node, module: GraphModule, graph: Graph, values: dict[Node, Any]
         )
     else:
         copied = graph.node_copy(node, lambda n: values[n])
+        copied.target = _LAYOUT_FREE.get(node.target, node.target)
         copied.meta = {}
         if node.stack_trace:
             copied.meta["source"] = source_line(node.stack_trace)

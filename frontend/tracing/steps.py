@@ -67,16 +67,18 @@ def cache_shapes(model: Any) -> list[tuple[int, int]]:
     from transformers import DynamicCache
 
     tokens = torch.zeros(1, 2, dtype=torch.int64)
-    mode: FakeTensorMode = next(model.parameters()).fake_mode  # type: ignore[attr-defined]
+    mode: FakeTensorMode = next(model.parameters()).fake_mode
     try:
         with mode, torch.no_grad():
             result = model(
                 input_ids=mode.from_tensor(tokens), past_key_values=DynamicCache(), use_cache=True
             )
     except Exception as error:  # whatever the model's own code raises
-        raise cannot_trace(f"{type(model).__name__} with a cache of keys and values", error) from error
+        raise cannot_trace(
+            f"{type(model).__name__} with a cache of keys and values", error
+        ) from error
     layers = getattr(result.get("past_key_values"), "layers", ())
-    tensors = [getattr(layer, name, None) for layer in layers for name in ("keys", "values")]
+    tensors: list[Any] = [getattr(x, name, None) for x in layers for name in ("keys", "values")]
     if not tensors or any(t is None or t.dim() != 4 for t in tensors):
         raise ExportError(
             f"{type(model).__name__} keeps a state between steps that is not keys and values of "

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +11,7 @@ from torch.export import ExportedProgram
 
 from prunec.frontend.tracing.errors import cannot_trace
 from prunec.frontend.tracing.exported import program_from_exported
+from prunec.frontend.tracing.quiet import quietly
 from prunec.passes.ir import Program
 
 
@@ -38,7 +35,7 @@ def trace_module(
     exported = export(
         module,
         () if is_named else tuple(inputs),
-        dict(inputs) if is_named else {},  # type: ignore[arg-type]
+        dict(inputs) if is_named else {},
         dynamic_shapes,
         what=type(module).__name__,
     )
@@ -70,22 +67,3 @@ def export(
             )
     except Exception as error:  # the tracer raises whatever the model's code raises
         raise cannot_trace(what, error) from error
-
-
-_CHATTY = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes", "transformers")
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Silence deprecations, and what the tracer prints of errors that it raises anyway."""
-    loggers = [logging.getLogger(name) for name in _CHATTY]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -26,6 +26,7 @@ _IF_SAME_SHAPE_AND_TYPE = {
     aten.clone.default,
     aten.detach.default,
     aten.alias.default,
+    aten.lift_fresh_copy.default,
     aten.dropout.default,
 }
 _NEUTRAL = {aten.mul.Tensor: 1, aten.add.Tensor: 0, aten.div.Tensor: 1, aten.sub.Tensor: 0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -38,6 +39,8 @@ class Builder:
     reads: dict[str, str] = field(default_factory=dict)
     inputs: list[tuple[Node, Port]] = field(default_factory=list)
     outputs: list[tuple[Node, Port]] = field(default_factory=list)
+    shared: dict[Any, Any] = field(default_factory=dict)
+    """Tables and masks that several blocks read."""
     scope: str = "start"
 
     def __post_init__(self) -> None:
@@ -57,11 +60,22 @@ class Builder:
         """Append a call of an operator."""
         return self.graph.call_function(target, args, kwargs)
 
+    def part(self, results: Node, place: int) -> Node:
+        """One of the tensors that an operator returns."""
+        return self.call(operator.getitem, results, place)
+
+    def view(self, x: Node, *sizes: Size) -> Node:
+        """X with other sizes, as a view of something contiguous or as a reshape."""
+        if self.chance():
+            return self.call(aten.reshape.default, x, list(sizes))
+        contiguous = self.call(aten.contiguous.default, x)
+        return self.call(self.pick(aten.view, aten._unsafe_view).default, contiguous, list(sizes))
+
     def add_input(self, name: str, role: Role, shape: tuple[int | str, ...], dtype: Any) -> Node:
         """Add an input after those that are there."""
         anchor = self.inputs[-1][0] if self.inputs else None
         with self.graph.inserting_after(anchor) if anchor else self.graph.inserting_before():
-            node = self.graph.placeholder(name)
+            node = self.graph.placeholder(name.replace(".", "_"))
         self.inputs.append((node, Port(name, role, shape, dtype)))
         return node
 
@@ -101,7 +115,7 @@ class Builder:
     def read(self, name: str) -> Node:
         """A placeholder that reads a weight, which may have other readers."""
         with self.graph.inserting_before(self.inputs[0][0]):
-            node = self.graph.placeholder(name)
+            node = self.graph.placeholder(f"p{len(self.reads)}_{name.replace('.', '_')}")
         self.reads[node.name] = name
         return node
 
@@ -116,3 +130,4 @@ class Builder:
         )
         propagate(entry, self.weights)
         return Program({"main": entry}, self.weights, frozenset(self.buffers))
+

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 
 from torch.fx import Node
 
@@ -63,7 +62,7 @@ def _halves(b: Builder, both: Node, hidden: int, form: str) -> tuple[Node, Node]
         parts = b.call(aten.split.Tensor, both, hidden, 2)
     else:
         parts = b.call(aten.split_with_sizes.default, both, [hidden, hidden], -1)
-    return b.call(operator.getitem, parts, 0), b.call(operator.getitem, parts, 1)
+    return b.part(parts, 0), b.part(parts, 1)
 
 
 def joined(b: Builder, x: Node) -> Node:
@@ -87,7 +86,7 @@ def stacked(b: Builder, x: Node) -> Node:
         y = b.call(aten.select.int, h, dim, 1)
     elif form == "unbind":
         both = b.call(aten.unbind.int, h, dim)
-        first, second = (b.call(operator.getitem, both, i) for i in range(2))
+        first, second = (b.part(both, i) for i in range(2))
         y = b.call(aten.sub.Tensor, first, second)
     elif form == "amax":
         y = b.call(aten.amax.default, h, [dim])

@@ -21,7 +21,7 @@ def project(b: Builder, x: Node, inner: int, outer: int, role: str) -> Node:
 
 def _flat(b: Builder, x: Node, inner: int, outer: int, role: str, bias: Node | None) -> Node:
     """Tokens of all rows in one dimension meanwhile, as GPT-2's Conv1D has them."""
-    flat = b.call(aten.view.default, x, [-1, inner])
+    flat = b.view(x, -1, inner)
     if b.chance():
         weight = b.parameter(role, inner, outer)
     else:
@@ -31,7 +31,7 @@ def _flat(b: Builder, x: Node, inner: int, outer: int, role: str, bias: Node | N
         y = b.call(aten.addmm.default, bias, flat, weight)
     else:
         y = b.call(aten.mm.default, flat, weight)
-    return b.call(aten.view.default, y, [b.batch, b.tokens, outer])
+    return b.view(y, b.batch, b.tokens, outer)
 
 
 def _batched(b: Builder, x: Node, inner: int, outer: int, role: str, bias: Node | None) -> Node:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 
 import torch
 from torch.fx import Node
@@ -81,6 +80,3 @@ def _by_numbers(b: Builder, x: Node, heads: int, width: int) -> Node:
     return b.call(aten.flatten.using_ints, real, 3)
 
 
-def part(b: Builder, parts: Node, place: int) -> Node:
-    """One of the tensors that an operator returns."""
-    return b.call(operator.getitem, parts, place)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 
 import torch
@@ -108,7 +107,7 @@ def reduce(b: Builder, h: Node, width: int) -> Node:
         found = b.call(aten.linalg_vector_norm.default, h, order, [-1], True)
     elif form in ("max", "min"):
         pair = b.call(getattr(aten, form).dim, h, -1, True)
-        found = b.call(operator.getitem, pair, 0)
+        found = b.part(pair, 0)
     elif form.startswith("all "):
         found = b.call(getattr(aten, form[4:]).default, h)
     elif form == "any":
@@ -160,10 +159,10 @@ def rotate(b: Builder, h: Node, width: int) -> Node:
     form = b.pick("slice", "chunk", "split", "open slice")
     if form == "chunk":
         halves = b.call(aten.chunk.default, h, 2, -1)
-        first, second = (b.call(operator.getitem, halves, i) for i in range(2))
+        first, second = (b.part(halves, i) for i in range(2))
     elif form == "split":
         halves = b.call(aten.split.Tensor, h, half, -1)
-        first, second = (b.call(operator.getitem, halves, i) for i in range(2))
+        first, second = (b.part(halves, i) for i in range(2))
     else:
         end = width if form == "slice" else 2**63 - 1
         first = b.call(aten.slice.Tensor, h, -1, 0, half)
@@ -192,7 +191,7 @@ def pair(b: Builder, h: Node, width: int) -> Node:
         pairs = b.call(aten.unflatten.int, h, -1, [width // 2, 2])
         if form == "unbind":
             parts = b.call(aten.unbind.int, pairs, -1)
-            even, odd = (b.call(operator.getitem, parts, i) for i in range(2))
+            even, odd = (b.part(parts, i) for i in range(2))
         else:
             even, odd = (b.call(aten.select.int, pairs, -1, i) for i in b.pick((0, 1), (0, -1)))
     both = b.call(aten.stack.default, [b.call(aten.neg.default, odd), even], -1)
@@ -207,7 +206,7 @@ def gate_parts(b: Builder, h: Node, width: int) -> Node:
     sizes = [first, width - first]
     if b.chance():
         parts = b.call(aten.split_with_sizes.default, h, sizes, -1)
-        left, right = (b.call(operator.getitem, parts, i) for i in range(2))
+        left, right = (b.part(parts, i) for i in range(2))
     else:
         left = b.call(aten.slice.Tensor, h, 2, 0, first)
         right = b.call(aten.slice.Tensor, h, 2, first - width)
@@ -240,7 +239,7 @@ def order(b: Builder, h: Node, width: int) -> Node:
         padded = b.call(b.pick(aten.pad, aten.constant_pad_nd).default, h, [0, 1])
         return b.call(aten.slice.Tensor, padded, -1, 1)
     if form in ("cummax", "sort"):
-        return b.call(operator.getitem, b.call(getattr(aten, form).default, h, -1), 0)
+        return b.part(b.call(getattr(aten, form).default, h, -1), 0)
     if form == "triu":
         return b.call(b.pick(aten.triu, aten.tril).default, h)
     if form == "unfold":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch.fx import Node
 
@@ -86,7 +88,9 @@ def relate_window(site: Site) -> Axes:
 
 def _rank(site: Site) -> int:
     """How many dimensions the window has: the digit in ``avg_pool2d``."""
-    return int(str(site.node.target).split("d.")[0][-1])
+    found = re.search(r"(\d)d", str(site.node.target))
+    assert found is not None
+    return int(found[1])
 
 
 def relate_window_with_indices(site: Site) -> list[Axes]:
