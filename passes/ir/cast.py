@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,8 @@ from prunec.passes.ir.program import Entry, Port, Program
 from prunec.passes.ir.shapes import copy_graph, propagate
 
 _REDUCED = (torch.bfloat16, torch.float16)
+_HUGE = torch.finfo(torch.bfloat16).max
+"""Where models spell masks out, what they add to hidden scores: the least of their precision."""
 
 
 def model_dtype(program: Program) -> torch.dtype:
@@ -65,7 +68,11 @@ def _cast_entry(
     literals: dict[torch.dtype, torch.dtype],
 ) -> Entry:
     def convert(value: Any) -> Any:
-        return literals.get(value, value) if isinstance(value, torch.dtype) else value
+        if isinstance(value, torch.dtype):
+            return literals.get(value, value)
+        if dtype == torch.float16 and isinstance(value, float) and _HUGE <= abs(value) < math.inf:
+            return math.copysign(torch.finfo(torch.float16).max, value)
+        return value
 
     graph, _ = copy_graph(entry.graph)
     for node in graph.nodes:

@@ -7,7 +7,7 @@ import operator
 import torch
 from torch._ops import OpOverload
 
-from prunec.passes.ir.program import Entry, Port, Program, ProgramError
+from prunec.passes.ir.program import Entry, Port, Program, ProgramError, Role
 from prunec.passes.ir.shapes import propagate, static_shape
 
 
@@ -82,14 +82,24 @@ def _verify_port(entry: str, port: Port, node: torch.fx.Node) -> None:
 
 
 def _verify_contract(name: str, before: Entry, after: Entry) -> None:
+    """Every port is still there; a cache may go with its layer, as input and output at once."""
+    lost_caches = []
     for kind, old, new in (
         ("inputs", before.inputs, after.inputs),
         ("outputs", before.outputs, after.outputs),
     ):
         kept = {p.name: (p.role, len(p.shape)) for p in new}
-        for port in old:
-            if kept.get(port.name) != (port.role, len(port.shape)):
+        lost = [p for p in old if kept.get(p.name) != (p.role, len(p.shape))]
+        for port in lost:
+            if port.role is not Role.CACHE or port.name in kept:
                 raise ProgramError(f"entry {name}: the pass lost or changed {kind} {port.name}")
+        lost_caches.append([place for place, p in enumerate(_caches(old)) if p in lost])
+    if lost_caches[0] != lost_caches[1]:
+        raise ProgramError(f"entry {name}: the pass lost an input of the cache or its output alone")
+
+
+def _caches(ports: tuple[Port, ...]) -> list[Port]:
+    return [port for port in ports if port.role is Role.CACHE]
 
 
 _SIZE_FUNCTIONS = (torch.sym_max, torch.sym_min)

@@ -113,9 +113,7 @@ def test_a_dropped_branch_takes_its_weights_and_caches_along(name: str) -> None:
             assert set(after.weights) == {
                 n for e in after.entries.values() for n in e.reads.values()
             }
-            gone = sum(
-                w.numel() for n, w in program.parameters().items() if n not in after.weights
-            )
+            gone = sum(w.numel() for n, w in program.parameters().items() if n not in after.weights)
             assert gone == predicted
             assert len(after.main.inputs) - len(program.main.inputs) in (0, -2)
 

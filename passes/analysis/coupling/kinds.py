@@ -52,6 +52,11 @@ def name_kinds(walk: Walk, weight_axes: Mapping[str, Axes]) -> dict[Atom, str]:
     return kinds
 
 
+def repeated_axes(walk: Walk) -> set[Atom]:
+    """Axes that count what reads one key and value: query heads of a group."""
+    return {atom for use, axis, _ in walk.uses if use is Use.REPEATED for atom in leaves(axis)}
+
+
 def _beside_repeats(walk: Walk, repeats: set[Atom]) -> set[Atom]:
     """Atoms of head axes that are made of groups and of heads in each group."""
     return {

@@ -10,14 +10,15 @@ from typing import Any
 from torch.fx import Node
 
 from prunec.passes.analysis.coupling.branches import Branches, find_branches
-from prunec.passes.analysis.coupling.kinds import name_kinds
+from prunec.passes.analysis.coupling.kinds import name_kinds, repeated_axes
 from prunec.passes.analysis.coupling.nesting import find_outer_axes
 from prunec.passes.analysis.coupling.site import Axes, Walk
 from prunec.passes.analysis.coupling.walk import walk_program
 from prunec.passes.ir import Program, Role
 from prunec.passes.ir.axes import Atom, Refusal, leaves, positions_with, size
 
-# A KV group that is left with one query head is a head: its name must not change with that.
+# Names must not change with a cut. A KV group that is left with one query head is a head, and
+# the query heads of the only group that is left are heads.
 _FAMILY = {"kv-group": "heads", "head": "heads"}
 
 
@@ -122,6 +123,7 @@ def find_structures(program: Program) -> Coupling:
     kinds = name_kinds(walk, weight_axes)
     kv_bytes = _kv_bytes(program, walk)
     least = _least(walk)
+    repeated = repeated_axes(walk)
     outer = find_outer_axes(program, walk, weight_axes, kinds)
     structures: list[Structure] = []
     refusals: list[RefusedAxis] = []
@@ -138,7 +140,7 @@ def find_structures(program: Program) -> Coupling:
             kind = kinds[atom]
             structures.append(
                 Structure(
-                    name=f"{_FAMILY.get(kind, kind)}/{found[0].weight}",
+                    name=f"{_family(kind, atom in repeated)}/{found[0].weight}",
                     kind=kind,
                     index=counts[kind],
                     size=atom.size,
@@ -154,6 +156,10 @@ def find_structures(program: Program) -> Coupling:
     branches = find_branches(program, walk)
     layers = tuple(_layers(found, index) for index, found in enumerate(branches))
     return Coupling((*structures, *layers), tuple(refusals), walk, weight_axes, branches)
+
+
+def _family(kind: str, is_repeated: bool) -> str:
+    return "query-head-in-group" if is_repeated else _FAMILY.get(kind, kind)
 
 
 def _layers(branches: Branches, index: int) -> Structure:
