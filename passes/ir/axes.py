@@ -207,8 +207,8 @@ def split_inner(axis: Axis, inner: int) -> tuple[Axis, Axis]:
     axis = resolve(axis)
     if size(axis) % inner:
         raise RefinementError(f"an axis of {size(axis)} does not split into groups of {inner}")
-    if inner == 1:
-        return axis, Atom(1)
+    if inner in (1, size(axis)):
+        return (axis, Atom(1)) if inner == 1 else (Atom(1), axis)
     if isinstance(axis, Atom):
         outer_atom, inner_atom = _part(axis, axis.size // inner), _part(axis, inner)
         axis.bound = Product((outer_atom, inner_atom))

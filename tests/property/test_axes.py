@@ -129,3 +129,14 @@ def test_a_copy_has_atoms_of_its_own_tied_as_the_original() -> None:
     first, second = leaves(copied)
     assert first is second
     assert first is not atom
+
+
+def test_parts_of_one_position_are_no_parts() -> None:
+    a, b = Atom(2), Atom(2)
+    for axis in (a, b):
+        outer, inner = split_inner(axis, 2)
+        assert (size(outer), size(inner)) == (1, 2)
+    unify(a, b)
+    assert list(leaves(a)) == list(leaves(b))
+    empty, whole = split_front(a, 0)
+    assert (size(empty), size(whole)) == (0, 2)
