@@ -35,7 +35,8 @@ class Structure:
     """Units that can only be removed together, everywhere they appear.
 
     Attributes:
-        name: Stable under cuts: the family of its kind and its first weight.
+        name: Stable under cuts: the family of its kind and its first weight, and a number where
+            several begin in one weight.
         kind: What the graph shows it to be: ``ffn-channel``, ``kv-group``, ``head``,
             ``query-head-in-group``, ``qk-dim``, ``vo-dim``, ``residual``, ``expert``,
             ``expert-channel``, ``conv-channel``, ``kv-latent``, ``query-latent`` or ``layer``.
@@ -128,6 +129,7 @@ def find_structures(program: Program) -> Coupling:
     structures: list[Structure] = []
     refusals: list[RefusedAxis] = []
     counts: dict[str, int] = defaultdict(int)
+    names: dict[str, int] = defaultdict(int)
     for atom, found in members.items():
         if atom.size == 1:
             continue
@@ -138,9 +140,11 @@ def find_structures(program: Program) -> Coupling:
             refusals.append(RefusedAxis(atom.size, tuple(found), Refusal(reason, found[0].weight)))
         else:
             kind = kinds[atom]
+            name = f"{_family(kind, atom in repeated)}/{found[0].weight}"
+            names[name] += 1
             structures.append(
                 Structure(
-                    name=f"{_family(kind, atom in repeated)}/{found[0].weight}",
+                    name=name if names[name] == 1 else f"{name}#{names[name]}",
                     kind=kind,
                     index=counts[kind],
                     size=atom.size,

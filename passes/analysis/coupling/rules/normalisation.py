@@ -53,26 +53,25 @@ def cut_rms_norm(site: CutSite) -> None:
 def cut_layer_norm(site: CutSite) -> None:
     """Spell the norm out: removed units are zeros that still count in mean and variance.
 
-    Their deviation from the mean is the mean itself, so with n of N left the variance is
-    (sum of squared deviations of those left + (N - n) mean²) / N.
+    With N the full width, mean = sum(x) / N and variance = sum(x²) / N - mean²: both are the
+    masked original's, and still are after another cut.
     """
     total, left = _totals(site)
     if left == total:
         return
     x = site.node.all_input_nodes[0]
     dims = list(range(-len(_normalised(site)), 0))
-    dtype = torch.promote_types(site.before.meta["val"].dtype, torch.float32)
-    wide = site.call(aten.to.dtype, x, dtype)
-    mean = site.call(aten.div.Tensor, site.call(aten.sum.dim_IntList, wide, dims, True), total)
-    centred = site.call(aten.sub.Tensor, wide, mean)
-    squares = site.call(aten.mul.Tensor, centred, centred)
-    spread = site.call(aten.sum.dim_IntList, squares, dims, True)
-    gone = site.call(aten.mul.Tensor, site.call(aten.mul.Tensor, mean, mean), total - left)
-    variance = site.call(aten.div.Tensor, site.call(aten.add.Tensor, spread, gone), total)
-    inverse = site.call(
-        aten.rsqrt.default, site.call(aten.add.Tensor, variance, site.argument("eps"))
+    wide = torch.promote_types(site.before.meta["val"].dtype, torch.float32)
+    x_wide = site.call(aten.to.dtype, x, wide)
+    mean = site.call(aten.div.Tensor, site.call(aten.sum.dim_IntList, x_wide, dims, True), total)
+    squares = site.call(aten.mul.Tensor, x_wide, x_wide)
+    power = site.call(aten.div.Tensor, site.call(aten.sum.dim_IntList, squares, dims, True), total)
+    spread = site.call(aten.sub.Tensor, power, site.call(aten.mul.Tensor, mean, mean))
+    safe = site.call(
+        aten.add.Tensor, site.call(aten.clamp_min.default, spread, 0.0), site.argument("eps")
     )
-    result = site.call(aten.mul.Tensor, centred, inverse)
+    centred = site.call(aten.sub.Tensor, x_wide, mean)
+    result = site.call(aten.mul.Tensor, centred, site.call(aten.rsqrt.default, safe))
     weight, bias = (_copied(site, name) for name in ("weight", "bias"))
     result = site.call(aten.to.other, result, x)
     if weight is not None:

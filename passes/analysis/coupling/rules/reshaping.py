@@ -240,9 +240,19 @@ def relate_as_real(site: Site) -> Axes:
     return (*site.axes(site.node.args[0]), pair)
 
 
-def relate_new(site: Site) -> Axes:
-    """Tensors made from sizes: axes of their own."""
+def relate_filled(site: Site) -> Axes:
+    """Tensors of one value, made from sizes: axes of their own."""
     return site.new_axes()
+
+
+def cut_filled(site: CutSite) -> None:
+    """Rewrite the sizes: those of the result's axes that stay."""
+    set_sizes(site, "size", site.axes())
+
+
+def relate_counted(site: Site) -> Axes:
+    """Tensors whose values count positions: cut only where a use gathers from them."""
+    return site.refused_axes("its values count positions")
 
 
 def relate_unfold(site: Site) -> Axes:
@@ -302,7 +312,6 @@ def _pass(relate: Relate, cut: Cut = keep_as_is) -> Rule:
 
 
 _VIEW = _pass(relate_view, cut_view)
-_NEW = Rule(relate_new)
 RULES: dict[Any, Rule] = {
     aten.view.default: _VIEW,
     aten.reshape: _VIEW,
@@ -335,8 +344,10 @@ RULES: dict[Any, Rule] = {
     aten.constant_pad_nd: Rule(relate_pad),
     aten.pixel_shuffle: Rule(relate_pixel_shuffle),
     **dict.fromkeys(
-        (aten.arange, aten.full, aten.zeros, aten.ones, aten.empty, aten.new_ones, aten.new_zeros,
-         aten.new_full, aten.new_empty, aten.scalar_tensor, aten.eye, aten.linspace),
-        _NEW,
+        (aten.full, aten.zeros, aten.ones, aten.empty, aten.new_ones, aten.new_zeros,
+         aten.new_full, aten.new_empty),
+        Rule(relate_filled, cut_filled),
     ),
+    **dict.fromkeys((aten.arange, aten.scalar_tensor, aten.eye, aten.linspace),
+                    Rule(relate_counted)),
 }  # fmt: skip
