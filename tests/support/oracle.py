@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.fx import Node
 
 from prunec.passes.analysis.coupling import Coupling, Rule, find_rule
 from prunec.passes.ir import Entry, Interpreter, Program, Role, execute, language_feeds
-from prunec.passes.ir.axes import Axis, size
+from prunec.passes.ir.axes import Axis, factors, leaves, size
 from prunec.passes.ir.run import next_cache
 from prunec.passes.ir.selection import Selection, is_cut, kept, outer_elsewhere, unit_of
 from prunec.passes.ir.take import dim_of, kept_table, take
@@ -89,10 +90,7 @@ def _stays(
     shape = [1] * value.dim()
     shape[dim] = -1
     if outer is None:
-        mask = torch.zeros(size(axis), dtype=torch.bool)
-        mask[torch.from_numpy(kept(axis, selection))] = True
-        # A dynamic outer part (batch x heads) may be shorter or longer in this run.
-        return mask[torch.arange(value.shape[dim]) % len(mask)].view(shape)
+        return _mask_of_length(axis, value.shape[dim], selection).view(shape)
     if above is None:
         return None
     units = unit_of(axes[above], outer)
@@ -103,6 +101,26 @@ def _stays(
     shape[above] = len(rows)
     shape[dim] = size(axis)
     return (table if above < dim else table.T).reshape(shape)
+
+
+def _mask_of_length(axis: Axis, length: int, selection: Selection) -> torch.Tensor:
+    """Which positions stay; a dynamic part (batch x heads) has the size that it has in this run."""
+    parts = [axis] if not _is_dynamic(axis) else factors(axis)
+    fixed = math.prod(size(p) for p in parts if not _is_dynamic(p))
+    dynamic = [place for place, p in enumerate(parts) if _is_dynamic(p)]
+    mask = torch.ones(1, dtype=torch.bool)
+    for place, part in enumerate(parts):
+        if not _is_dynamic(part):
+            own = torch.zeros(size(part), dtype=torch.bool)
+            own[torch.from_numpy(kept(part, selection))] = True
+        else:  # of several neighbours the first stands for all
+            own = torch.ones(length // fixed if place == dynamic[0] else 1, dtype=torch.bool)
+        mask = (mask[:, None] & own[None, :]).flatten()
+    return mask
+
+
+def _is_dynamic(axis: Axis) -> bool:
+    return any(leaf.is_dynamic for leaf in leaves(axis))
 
 
 def law_error(

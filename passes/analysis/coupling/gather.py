@@ -37,7 +37,7 @@ def gather_operand(site: CutSite, operand: Node, axes: Sequence[Axis]) -> Node:
         outer = outer_elsewhere(axes[dim], site.selection)
         if outer is not None:
             operand = _gather_per_unit(site, operand, axes, dim, outer)
-        elif any(leaf.is_dynamic for leaf in leaves(axes[dim])):
+        elif _is_dynamic(axes[dim]):
             operand = _gather_beside_dynamic(site, operand, dim, axes[dim])
         else:
             operand = _select(site, operand, dim, kept(axes[dim], site.selection))
@@ -50,15 +50,19 @@ def _select(site: CutSite, operand: Node, dim: int, indices: object) -> Node:
 
 
 def _gather_beside_dynamic(site: CutSite, operand: Node, dim: int, axis: Axis) -> Node:
-    """A dimension that folds a dynamic one with a static one: unfold it meanwhile."""
+    """A dimension that folds a dynamic one with static ones: unfold it meanwhile."""
     parts = factors(axis)
-    inner: list[Axis] = []
-    while parts and not any(leaf.is_dynamic for leaf in leaves(parts[-1])):
-        inner.insert(0, parts.pop())
-    static = product(inner)
-    unfolded = site.call(aten.unflatten.int, operand, dim, [-1, size(static)])
-    cut = _select(site, unfolded, dim + 1, kept(static, site.selection))
-    return site.call(aten.flatten.using_ints, cut, dim, dim + 1)
+    dynamic = [place for place, part in enumerate(parts) if _is_dynamic(part)]
+    before, after = product(parts[: dynamic[0]]), product(parts[dynamic[-1] + 1 :])
+    unfolded = site.call(aten.unflatten.int, operand, dim, [size(before), -1, size(after)])
+    for place, static in ((dim, before), (dim + 2, after)):
+        if site.is_cut(static):
+            unfolded = _select(site, unfolded, place, kept(static, site.selection))
+    return site.call(aten.flatten.using_ints, unfolded, dim, dim + 2)
+
+
+def _is_dynamic(axis: Axis) -> bool:
+    return any(leaf.is_dynamic for leaf in leaves(axis))
 
 
 def _gather_per_unit(
@@ -66,10 +70,13 @@ def _gather_per_unit(
 ) -> Node:
     """A table that all heads share, cut differently for each head: [1, d] -> [heads, kept]."""
     result = site.axes()
-    offset = len(result) - len(axes)
     above = dim_of(result, outer)
     assert above is not None, "the result has the outer axis"
-    place = above - offset
+    for _ in range(len(result) - len(axes)):
+        operand = site.call(aten.unsqueeze.default, operand, 0)
+    dim += len(result) - len(axes)
+    axes = (*[Atom(1)] * (len(result) - len(axes)), *axes)
+    place = above
     rows = kept_table(axes[dim], outer, site.selection)[unit_of(result[above], outer)]
     rows = rows[kept(result[above], site.selection)]
     assert size(axes[place]) == 1, "the table has none of its own, and a place for it"

@@ -45,7 +45,8 @@ class Structure:
         atom: The axis that they are.
         members: Every weight dimension that carries it; of a layer, the weights that go with it.
         unit_parameters: For each unit the parameters that go with it while all else stays;
-            one number where all units have the same.
+            one number where all units have the same. Where one weight carries the axis in two
+            dimensions, of the first unit: the next one finds less.
         kv_bytes_per_unit: Cache bytes per token that go with a unit (of layers: on average).
         least: How many units have to stay.
         outer: The axis under which this one always appears, whose units may each keep their
