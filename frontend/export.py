@@ -15,6 +15,7 @@ from prunec.frontend.tracing.errors import cannot_trace
 from prunec.frontend.tracing.feeds import dynamic_sizes, example, step_ports, whole_ports
 from prunec.frontend.tracing.precision import TRACED, follow_model_dtype
 from prunec.frontend.tracing.quiet import quietly
+from prunec.frontend.tracing.remembering import remembering
 from prunec.frontend.tracing.steps import CachedStep, WholeRun, cache_shapes, keeps_cache
 from prunec.frontend.tracing.trace import export
 from prunec.passes.ir import Port, Program, cast, propagate
@@ -123,7 +124,8 @@ def _export(
     step = CachedStep(model) if has_cache else WholeRun(model)
     feeds = {port.name: example(port) for port in ports}
     shapes = {port.name: dynamic_sizes(port) for port in ports}
-    return export(step, (feeds,), {}, (shapes,), what=kind.__name__), ports
+    with remembering(feeds, shapes):
+        return export(step, (feeds,), {}, (shapes,), what=kind.__name__), ports
 
 
 def _without_prefix(program: Program, prefix: str) -> Program:

@@ -158,6 +158,8 @@ def _parts(node: Node) -> list[Node]:
             return []
         parts[start] = end, place.args[1]
         place = place.args[0]
+        while place.target is aten.slice.Tensor and _is_alike(place, place.args[0]):
+            place = place.args[0]
     ordered, filled = [], 0
     while filled in parts:
         filled, part = parts[filled]

@@ -53,7 +53,16 @@ class WholeRun(torch.nn.Module):
 
 
 def keeps_cache(model: Any) -> bool:
-    """Whether the model generates text from keys and values of earlier tokens."""
+    """Whether the model generates text from keys and values of earlier tokens.
+
+    Raises:
+        ExportError: it keeps a state of another kind.
+    """
+    if getattr(model, "_is_stateful", False):
+        raise ExportError(
+            f"{type(model).__name__} keeps a recurrent state between steps; only keys and values "
+            "of attention are supported. Trace its blocks one by one with trace_module"
+        )
     is_decoder = not getattr(model.config, "is_encoder_decoder", False)
     return is_decoder and model.can_generate() and "past_key_values" in parameters(model)
 
@@ -81,8 +90,8 @@ def cache_shapes(model: Any) -> list[tuple[int, int]]:
     tensors: list[Any] = [getattr(x, name, None) for x in layers for name in ("keys", "values")]
     if not tensors or any(t is None or t.dim() != 4 for t in tensors):
         raise ExportError(
-            f"{type(model).__name__} keeps a state between steps that is not keys and values of "
-            "attention; only those are supported"
+            f"{type(model).__name__} returns no keys and values of its tokens, though it takes "
+            "some; only such a cache is supported. Trace its blocks one by one with trace_module"
         )
     return [(int(t.shape[1]), int(t.shape[3])) for t in tensors]
 
