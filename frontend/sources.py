@@ -129,6 +129,23 @@ def find_checkpoint(reference: str, cache: Path | None = None) -> Checkpoint:
     return _with_config(reference, reference, None)
 
 
+def find_config(reference: str, cache: Path | None = None) -> Any:
+    """The configuration (transformers) of a reference; of a folder, ``config.json`` is enough.
+
+    Args:
+        reference: As for `find_checkpoint`.
+        cache: As for `find_checkpoint`.
+
+    Raises:
+        SourceError: nothing is there, or the architecture is unknown.
+    """
+    path = Path(reference).expanduser()
+    if path.is_dir():
+        _require_config(path)
+        return _with_config(reference, str(path), None).config
+    return find_checkpoint(reference, cache).config
+
+
 def cache_folder() -> Path:
     """``$PRUNEC_CACHE``, or ``prunec`` in the user's cache folder."""
     given = os.environ.get("PRUNEC_CACHE")
@@ -167,10 +184,14 @@ def _quietly(load: Callable[[], Any], what: str) -> Any:
         logging.set_verbosity(verbosity)
 
 
-def _require_complete(folder: Path) -> None:
+def _require_config(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         there = sorted(p.name for p in folder.iterdir())[:8]
         raise SourceError(f"{folder} has no config.json; there is {there or 'nothing'}")
+
+
+def _require_complete(folder: Path) -> None:
+    _require_config(folder)
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))

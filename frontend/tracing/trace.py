@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -61,9 +63,22 @@ def export(
             quietly(),
             # With dynamic sizes, the cache's bookkeeping costs more than the calls it saves.
             torch._dynamo.config.patch(fake_tensor_cache_enabled=False),
+            _without_garbage_collection(),
         ):
             return torch.export.export(
                 module, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False
             )
     except Exception as error:  # the tracer raises whatever the model's code raises
         raise cannot_trace(what, error) from error
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """A trace makes millions of small objects and keeps them: looking for garbage finds none."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -49,6 +49,8 @@ class Walk:
     """Nodes that return several tensors: the axes of each."""
     learned: set[Node] = field(default_factory=set)
     """Nodes whose value depends on a parameter or on the cache."""
+    fed: set[Node] = field(default_factory=set)
+    """Nodes whose value depends on an input: activations."""
     parametric: set[Node] = field(default_factory=set)
     """Nodes whose value is a parameter's, rearranged or chosen from: weights to contract with."""
     positions: dict[Node, Axis] = field(default_factory=dict)

@@ -25,8 +25,7 @@ from prunec.passes.ir.shapes import example_size, is_tensor
 
 aten = torch.ops.aten
 _TAKES_ONLY_DTYPE_FROM_SECOND = (aten.to.other, aten.type_as.default)
-# What they return is an activation even where all that is learned about it is a parameter.
-_LOOKUPS = (aten.embedding.default,)
+# A weight stays one whatever its rows are chosen by: an expert's.
 _CHOOSES_FROM_FIRST = (aten.index.Tensor, aten.index_select.default)
 
 
@@ -68,6 +67,7 @@ def _walk_entry(
 
 def _start_input(walk: Walk, node: Node, role: Role) -> None:
     walk.axes[node] = new_axes(node, node.meta["val"])
+    walk.fed.add(node)
     if role is Role.CACHE:
         walk.learned.add(node)
     else:
@@ -135,8 +135,11 @@ def _mark_learned(walk: Walk, node: Node) -> None:
     if any(operand in walk.learned for operand in operands):
         walk.learned.add(node)
     sources = first if node.target in _CHOOSES_FROM_FIRST else operands
+    if any(operand in walk.fed for operand in sources):
+        walk.fed.add(node)
+        return
     learned = [operand for operand in sources if operand in walk.learned]
-    if learned and node.target not in _LOOKUPS and all(o in walk.parametric for o in learned):
+    if learned and all(operand in walk.parametric for operand in learned):
         walk.parametric.add(node)
 
 
@@ -156,7 +159,7 @@ def _take_part(walk: Walk, node: Node) -> None:
     if source not in walk.parts:
         return  # of a list of sizes
     walk.axes[node] = walk.parts[source][index]
-    for known in (walk.learned, walk.parametric):
+    for known in (walk.learned, walk.parametric, walk.fed):
         if source in known:
             known.add(node)
     if source.target is aten.topk.default and index == 1:
