@@ -23,6 +23,7 @@ from prunec.backends.onnx.fuse_rotary_embedding import fuse_rotary_embedding
 from prunec.backends.onnx.label_axes import label_axes
 from prunec.backends.onnx.normalise import normalise
 from prunec.backends.onnx.share_key_value_heads import share_key_value_heads
+from prunec.backends.onnx.spell_out_complex import spell_out_complex
 from prunec.backends.onnx.tidy import tidy
 from prunec.backends.onnx.to_exported import LoweredProgram, to_exported
 from prunec.backends.onnx.transpose_linear_weights import transpose_linear_weights
@@ -33,6 +34,7 @@ OPSET = 23
 """The first with RMSNormalization, RotaryEmbedding and Attention."""
 
 REWRITES: tuple[Callable[[Draft], int], ...] = (
+    spell_out_complex,
     view_mask_rows,
     fuse_rms_norm,
     fuse_rotary_embedding,

@@ -68,7 +68,9 @@ def _table(value: Any, source: Node) -> Node | None:
     if not calls(value, aten.unsqueeze.default) or value.args[1] != 1:
         return None
     table = value.args[0]
-    if table.meta["val"].dim() != 3 or table.meta["val"].shape[-1] != source.meta["val"].shape[-1]:
+    shape, rotated = table.meta["val"].shape, source.meta["val"].shape
+    # One table for all rows of a batch is of no use to the operator.
+    if len(shape) != 3 or shape[-1] != rotated[-1] or str(shape[0]) != str(rotated[0]):
         return None
     return table if _halved_angles(table) is not None else None
 

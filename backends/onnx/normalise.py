@@ -39,7 +39,8 @@ def normalise(draft: Draft) -> None:
 
     ``to.other(x, w)`` -> ``_to_copy(x, dtype of w)``; ``to(x)``, ``view(x)``, ``expand(x)``,
     ``slice(x)``, ``x * 1``, ``x + 0``, ``x & true`` -> ``x`` where that is what they compute;
-    Python's ``x & y`` -> ``bitwise_and(x, y)``, which has a translation of its own.
+    Python's ``x & y`` -> ``bitwise_and(x, y)``, which has a translation of its own; ``1.0 - x``
+    -> ``-x + 1.0`` with x cast to what comes out, since its translation promotes no types.
     """
     for node in list(draft.graph.nodes):
         if node.op == "call_function" and is_tensor(node):
@@ -77,6 +78,12 @@ def _simplify(node: Node) -> None:
             replace(node, node.args[1])  # type: ignore[arg-type]
     elif calls(node, *_CASTS):
         replace(node, insert(node, CAST, source, dtype=node.meta["val"].dtype))
+    elif calls(node, aten.rsub.Scalar) and len(node.args) == 2:
+        promoted = insert(node, CAST, source, dtype=node.meta["val"].dtype)
+        replace(
+            node,
+            insert(node, aten.add.Tensor, insert(node, aten.neg.default, promoted), node.args[1]),
+        )
 
 
 def _is_idle(node: Node, source: Any) -> bool:

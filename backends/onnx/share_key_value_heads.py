@@ -1,5 +1,7 @@
 """``sdpa(q, repeat(k, r), repeat(v, r))`` -> ``sdpa(q, k, v, enable_gqa)``.
 
+Of one KV head for all query heads there may be no ``repeat``: sdpa broadcasts it.
+
 ``repeat`` is ``reshape(expand(unsqueeze(k, 2), r))``: every KV head is read by the r query heads
 of its group, none is copied.
 """
@@ -22,7 +24,7 @@ def share_key_value_heads(draft: Draft) -> int:
         if not calls(node, _SDPA):
             continue
         query, key, value = node.args[:3]
-        shared = [_repeated(a) for a in (key, value)]
+        shared = [_repeated(a) or _single(a, query) for a in (key, value)]
         if None in shared or node.kwargs.get("enable_gqa"):
             continue
         kwargs = {**node.kwargs, "enable_gqa": True}
@@ -30,6 +32,12 @@ def share_key_value_heads(draft: Draft) -> int:
         changed += 1
     draft.graph.eliminate_dead_code()
     return changed
+
+
+def _single(value: Any, query: Any) -> Node | None:
+    """The tensor itself where it has one head for all those of the queries."""
+    shape, heads = value.meta["val"].shape, query.meta["val"].shape
+    return value if len(shape) == len(heads) == 4 and shape[1] == 1 != heads[1] else None
 
 
 def _repeated(value: Any) -> Node | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
@@ -24,4 +25,11 @@ def _drop_spare_outputs(node: ir.Node) -> None:
     """TensorRT takes an ``Attention`` with one output only; an unread one costs time elsewhere."""
     used = [i for i, value in enumerate(node.outputs) if value.uses() or value.is_graph_output()]
     if used and used[-1] + 1 < len(node.outputs):
-        node.resize_outputs(used[-1] + 1)
+        node.resize_outputs(max(used[-1] + 1, _least_outputs(node)))
+
+
+def _least_outputs(node: ir.Node) -> int:
+    """How many outputs the operator must have; those of other domains may have any number."""
+    if not onnx.defs.has(node.op_type, node.domain):
+        return 1
+    return int(onnx.defs.get_schema(node.op_type, node.domain).min_output)

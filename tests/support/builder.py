@@ -130,4 +130,3 @@ class Builder:
         )
         propagate(entry, self.weights)
         return Program({"main": entry}, self.weights, frozenset(self.buffers))
-

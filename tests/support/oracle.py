@@ -138,6 +138,17 @@ def law_error(
         feeds: Inputs of the original by name, caches with earlier tokens among them.
     """
     after = cut_program(program, coupling, selection)
+    return masked_error(program, coupling, selection, feeds, after)
+
+
+def masked_error(
+    program: Program,
+    coupling: Coupling,
+    selection: Selection,
+    feeds: Mapping[str, torch.Tensor],
+    after: Program,
+) -> float:
+    """The largest relative error of a program that was cut by this selection; see `law_error`."""
     entry = program.main
     values = MaskedInterpreter(program, entry, coupling, selection).feed(feeds)
     masked = dict(zip((p.name for p in entry.outputs), values, strict=True))

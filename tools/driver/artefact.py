@@ -13,6 +13,7 @@ from prunec.backends.ort import OrtRunner
 from prunec.backends.runner import Runner
 from prunec.backends.tensorrt import TensorRTRunner
 from prunec.backends.torch import TorchRunner
+from prunec.driver.program_folder import find_program
 from prunec.driver.terminal import Terminal
 from prunec.frontend.export import trace_model
 from prunec.frontend.sources import Checkpoint, SourceError, find_checkpoint
@@ -96,12 +97,6 @@ def load_weights(checkpoint: Checkpoint) -> Any:
         return checkpoint.load_model()
     with redirect_stderr(StringIO()):  # the conversion of GGUF has a bar that heeds nothing
         return checkpoint.load_model()
-
-
-def find_program(reference: str) -> Path | None:
-    """The program folder at a path: itself, or that of a result folder; None if there is none."""
-    path = Path(reference).expanduser()
-    return next((p for p in (path, path / "program") if (p / "program.json").is_file()), None)
 
 
 def find_file(path: Path, suffix: str) -> Path | None:

@@ -16,9 +16,10 @@ from prunec.backends.runner import Runner
 from prunec.backends.tensorrt import read_manifest
 from prunec.backends.tensorrt.manifest import file_sha256
 from prunec.backends.torch import TorchRunner
-from prunec.driver.artefact import ArtefactError, find_file, find_program
+from prunec.driver.artefact import ArtefactError, find_file
 from prunec.driver.generation_checks import compare_genai, compare_greedy, has_genai
 from prunec.driver.preflight import REPORT
+from prunec.driver.program_folder import find_program
 from prunec.passes.analysis.cost import measure
 from prunec.passes.ir import Program, load_program, model_dtype, verify
 

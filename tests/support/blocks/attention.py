@@ -15,11 +15,21 @@ from support.blocks.scores import find_bias, soften, weigh
 from support.builder import PAST, TOKENS, Builder, Size, aten
 
 
-def attention(b: Builder, x: Node) -> Node:
+def plain(b: Builder, x: Node) -> Node:
+    """As many keys as queries."""
+    return _attention(b, x, b.pick(1, 2, 3), 1)
+
+
+def grouped(b: Builder, x: Node) -> Node:
+    """Several queries for each key."""
+    return _attention(b, x, b.pick(1, 2, 3), b.pick(2, 3))
+
+
+def _attention(b: Builder, x: Node, groups: int, repeats: int) -> Node:
     """Queries, keys and values of one stream, with or without positions, norms and a cache."""
     key_width = b.pick(4, 6, 8)
     value_width = b.pick(3, 5, key_width, key_width)
-    heads = Heads(b.pick(1, 2, 3), b.pick(1, 1, 2, 3), key_width, value_width)
+    heads = Heads(groups, repeats, key_width, value_width)
     q, k, v = project_heads(b, x, heads)
     form = b.pick("none", "none", "rms", "layer", "each", "length")
     if form != "none":
@@ -139,7 +149,7 @@ def _flat(b: Builder, q: Node, k: Node, v: Node, heads: Heads, tokens: Size) -> 
     return b.call(aten.view.default, y, [b.batch, count, b.tokens, heads.value_width])
 
 
-def latent(b: Builder, x: Node) -> Node:
+def compressed(b: Builder, x: Node) -> Node:
     """Keys and values of all heads from one narrow latent, with one rotated key for all heads."""
     count, plain, rotary, value = b.pick(2, 3), b.pick(3, 4), b.pick(2, 4), b.pick(3, 5)
     heads = Heads(count, 1, plain + rotary, value)
@@ -147,8 +157,8 @@ def latent(b: Builder, x: Node) -> Node:
     down = project(b, x, b.width, rank + rotary, "kv_down")
     parts = b.call(aten.split_with_sizes.default, down, [rank, rotary], -1)
     scale = b.parameter("kv_norm", rank, around=1.0)
-    compressed = b.call(aten.rms_norm.default, b.part(parts, 0), [rank], scale, 1e-3)
-    up = project(b, compressed, rank, count * (plain + value), "kv_up")
+    small = b.call(aten.rms_norm.default, b.part(parts, 0), [rank], scale, 1e-3)
+    up = project(b, small, rank, count * (plain + value), "kv_up")
     up = b.call(aten.view.default, up, [b.batch, b.tokens, count, plain + value])
     up = b.call(aten.transpose.int, up, 1, 2)
     split = b.call(aten.split_with_sizes.default, up, [plain, value], -1)

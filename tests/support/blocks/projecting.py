@@ -16,7 +16,11 @@ def project(b: Builder, x: Node, inner: int, outer: int, role: str) -> Node:
     bias = b.parameter(f"{role}.bias", outer, around=0.2) if b.chance() else None
     if b.chance(0.4):
         return b.call(aten.linear.default, x, b.parameter(role, outer, inner), bias)
-    return _flat(b, x, inner, outer, role, bias) if b.chance() else _batched(b, x, inner, outer, role, bias)
+    return (
+        _flat(b, x, inner, outer, role, bias)
+        if b.chance()
+        else _batched(b, x, inner, outer, role, bias)
+    )
 
 
 def _flat(b: Builder, x: Node, inner: int, outer: int, role: str, bias: Node | None) -> Node:

@@ -73,10 +73,9 @@ def _by_neighbours(b: Builder, x: Node, heads: int, width: int) -> Node:
 def _by_numbers(b: Builder, x: Node, heads: int, width: int) -> Node:
     """Pairs as complex numbers."""
     shape = [b.batch, heads, b.tokens, width // 2, 2]
-    number = b.call(aten.view_as_complex.default, b.call(aten.reshape.default, x, shape))
+    pairs = b.call(aten.reshape.default, b.call(aten.contiguous.default, x), shape)
+    number = b.call(aten.view_as_complex.default, pairs)
     angles = _angles(b, width)
     turn = b.call(aten.polar.default, b.call(aten.ones_like.default, angles), angles)
     real = b.call(aten.view_as_real.default, b.call(aten.mul.Tensor, number, turn))
     return b.call(aten.flatten.using_ints, real, 3)
-
-

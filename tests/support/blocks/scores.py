@@ -13,8 +13,10 @@ from support.builder import Builder, Size, aten
 def weigh(b: Builder, scores: Node, heads: Heads, tokens: Size) -> Node:
     """Scores [batch, head, token, all tokens] to weights that sum to one."""
     root = heads.key_width**0.5
-    scores = b.call(aten.div.Tensor, scores, root) if b.chance() else b.call(
-        aten.mul.Tensor, scores, 1 / root
+    scores = (
+        b.call(aten.div.Tensor, scores, root)
+        if b.chance()
+        else b.call(aten.mul.Tensor, scores, 1 / root)
     )
     if b.chance(0.3):
         capped = b.call(aten.tanh.default, b.call(aten.div.Tensor, scores, 5.0))

@@ -44,7 +44,9 @@ def naked(b: Builder, h: Node, width: int) -> Node:
     """A parameter that no module wraps: scales and shifts."""
     shape = b.pick((width,), (1, width), (1, 1, width))
     own = b.parameter("naked", *shape, around=1.0)
-    form = b.pick("mul", "add", "sub", "div", "rsub", "maximum", "minimum", "lerp", "addcmul", "atan2")
+    form = b.pick(
+        "mul", "add", "sub", "div", "rsub", "maximum", "minimum", "lerp", "addcmul", "atan2"
+    )
     if form == "lerp":
         return b.call(aten.lerp.Scalar, h, own, 0.3)
     if form == "addcmul":
@@ -101,7 +103,22 @@ def normalise(b: Builder, h: Node, _: int) -> Node:
 
 def reduce(b: Builder, h: Node, width: int) -> Node:
     """A statistic of the width, taken away from it or multiplied with it."""
-    form = b.pick("sum", "mean", "norm", "amax", "amin", "max", "min", "logsumexp", "all max", "all min", "all sum", "all mean", "any", "drop")  # noqa: E501
+    form = b.pick(
+        "sum",
+        "mean",
+        "norm",
+        "amax",
+        "amin",
+        "max",
+        "min",
+        "logsumexp",
+        "all max",
+        "all min",
+        "all sum",
+        "all mean",
+        "any",
+        "drop",
+    )  # noqa: E501
     if form == "norm":
         order = b.pick(1, 2, 2, 3, float("inf"))
         found = b.call(aten.linalg_vector_norm.default, h, order, [-1], True)
@@ -127,7 +144,9 @@ def reduce(b: Builder, h: Node, width: int) -> Node:
 
 def copy(b: Builder, h: Node, _: int) -> Node:
     """Nothing, in the many ways in which exports write it."""
-    form = b.pick("clone", "contiguous", "dropout", "alias", "detach", "to", "_to_copy", "like", "second")
+    form = b.pick(
+        "clone", "contiguous", "dropout", "alias", "detach", "to", "_to_copy", "like", "second"
+    )
     if form == "dropout":
         return b.call(aten.dropout.default, h, 0.1, False)
     if form == "to":
@@ -221,14 +240,31 @@ def spread(b: Builder, h: Node, width: int) -> Node:
     groups = b.call(aten.view.default, b.call(aten.contiguous.default, h), shape)
     scale = b.parameter("groups", *b.pick((count, 1), (width // count,)), around=1.0)
     scaled = b.call(aten.mul.Tensor, groups, scale)
-    return b.call(aten.flatten.using_ints, scaled, 2) if b.chance() else b.call(
-        aten.reshape.default, scaled, [b.batch, b.tokens, -1]
+    return (
+        b.call(aten.flatten.using_ints, scaled, 2)
+        if b.chance()
+        else b.call(aten.reshape.default, scaled, [b.batch, b.tokens, -1])
     )
 
 
 def order(b: Builder, h: Node, width: int) -> Node:
     """Operators for which positions of the width have an order: they refuse it."""
-    form = b.pick("cumsum", "flip", "roll", "pad", "cummax", "sort", "triu", "unfold", "var", "std", "prod", "unknown", "argmax", "one position")  # noqa: E501
+    form = b.pick(
+        "cumsum",
+        "flip",
+        "roll",
+        "pad",
+        "cummax",
+        "sort",
+        "triu",
+        "unfold",
+        "var",
+        "std",
+        "prod",
+        "unknown",
+        "argmax",
+        "one position",
+    )  # noqa: E501
     if form in ("cumsum",):
         return b.call(aten.cumsum.default, h, -1)
     if form == "flip":
@@ -255,7 +291,9 @@ def order(b: Builder, h: Node, width: int) -> Node:
     elif form == "one position":
         found = b.call(aten.slice.Tensor, h, -1, width - 1, width)
     else:
-        return b.call(aten.erfinv.default, b.call(aten.mul.Tensor, b.call(aten.tanh.default, h), 0.5))
+        return b.call(
+            aten.erfinv.default, b.call(aten.mul.Tensor, b.call(aten.tanh.default, h), 0.5)
+        )
     return b.call(aten.add.Tensor, h, b.call(aten.tanh.default, found))
 
 

@@ -62,21 +62,11 @@ def test_passes_are_listed_for_people() -> None:
     assert "lossy" in result.stdout
 
 
-def test_explain_needs_no_weights(model: Path) -> None:
-    result = runner.invoke(app, ["explain", str(model), "--json"])
-    assert result.exit_code == 0, result.stderr
-    document = json.loads(result.stdout)
-    kinds = {row["kind"]: row for row in document["kinds"]}
-    assert kinds["kv-group"]["structures"] == 2
-    assert kinds["ffn-channel"]["units"] == [96]
-    assert any("embedding" in row["node"] for row in document["refused"])
-
-
 def truncated(model: Path, folder: Path) -> list[str]:
     (folder / "config.json").write_bytes((model / "config.json").read_bytes())
     weights = (model / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[:-100])
-    return ["explain", str(folder)]
+    return ["eval", str(folder), "--text", str(folder / "config.json")]
 
 
 def unknown_architecture(model: Path, folder: Path) -> list[str]:

@@ -1,0 +1,1 @@
+"""Configurations of tiny models by name."""
