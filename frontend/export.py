@@ -49,7 +49,15 @@ def trace_model(model: Any, dtype: torch.dtype = torch.float32) -> Program:
     Args:
         model: A model of transformers.
         dtype: What the program computes in.
+
+    Raises:
+        ExportError: the trace fails, or it is a module of another kind.
     """
+    if not hasattr(type(model), "_from_config"):
+        raise ExportError(
+            f"{type(model).__name__} is no model of transformers: nothing tells which inputs it "
+            "takes. Give it example inputs with trace_module"
+        )
     return bind_weights(_trace(type(model), model.config), model, dtype)
 
 

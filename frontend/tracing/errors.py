@@ -15,14 +15,12 @@ class ExportError(Exception):
 def cannot_trace(what: str, error: BaseException) -> ExportError:
     """The tracer's error as one of ours: its first line, and the model's line that raised it."""
     lines = str(error).strip().splitlines() or [repr(error)]
-    reason = lines[0].rstrip(" .")
+    telling = next((line for line in lines if "your code specialized" in line), lines[0])
+    reason = telling.strip(" -.")
     place = _place(error)
     advice = _advice(error)
-    return ExportError(
-        f"{what} cannot be traced by torch.export: {reason}"
-        + (f" (at {place})" if place else "")
-        + (f". {advice}" if advice else "")
-    )
+    where = f" (at {place})" if place else ""
+    return ExportError(f"{what} cannot be traced by torch.export: {reason}{where}. {advice}")
 
 
 def at(node: Node) -> str:
@@ -72,4 +70,4 @@ def _advice(error: BaseException) -> str:
         )
     if "specialized it to be a constant" in text or "Constraints violated" in text:
         return "The model fixes a size that should stay open; give that dimension a fixed size"
-    return ""
+    return "If it runs by itself, trace it with trace_module on inputs that it runs on"

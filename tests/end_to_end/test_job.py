@@ -14,7 +14,6 @@ from prunec.passes.analysis.cost import measure
 from prunec.passes.ir import load_program
 from support.checkpoints import write_llama
 
-pytestmark = pytest.mark.slow
 runner = CliRunner()
 
 RECIPE = """

@@ -12,8 +12,7 @@ from prunec.driver.formats import format_bytes, format_count
 from prunec.driver.terminal import new_table
 from prunec.passes.analysis.cost import measure
 from prunec.passes.analysis.coupling import Coupling, Member, RefusedAxis, Structure
-from prunec.passes.ir import Program
-from prunec.passes.ir.cast import model_dtype
+from prunec.passes.ir import Program, model_dtype
 
 Row = dict[str, Any]
 
@@ -23,7 +22,7 @@ def describe_coupling(program: Program, coupling: Coupling) -> Row:
     structures = [_structure(program, coupling, s) for s in coupling.structures]
     refused = [_refusal(axis) for axis in coupling.refusals]
     return {
-        "precision": str(model_dtype(program)).removeprefix("torch."),
+        "bytes_per_number": model_dtype(program).itemsize,
         "sizes": measure(program).to_json(),
         "kinds": [_kind(rows) for rows in _grouped(structures, "kind")],
         "structures": structures,
@@ -108,8 +107,8 @@ def _kind_table(model: str, document: Row) -> Table:
         f"{model}: {format_count(sizes['parameters'])} parameters, "
         f"{format_count(sizes['block_parameters'])} in blocks, "
         f"{format_bytes(sizes['weight_bytes'])} of weights and "
-        f"{format_bytes(sizes['kv_bytes_per_token'])} of KV cache per token in "
-        f"{document['precision']}"
+        f"{format_bytes(sizes['kv_bytes_per_token'])} of KV cache per token, at "
+        f"{document['bytes_per_number']} bytes a number"
     )
     numbers = (">units in each", ">parameters a unit", ">bytes", ">cache bytes", ">least units")
     table = new_table(title, "what can be cut", ">structures", *numbers, "own units for")

@@ -61,7 +61,7 @@ def test_a_configuration_is_enough(document: dict[str, Any]) -> None:
     # A row of gate and of up and a column of down, in the two bytes of the configuration's type.
     assert kinds["ffn-channel"]["parameters_per_unit"] == [3 * 60]
     assert kinds["ffn-channel"]["bytes_per_unit"] == [3 * 60 * 2]
-    assert document["precision"] == "float16"
+    assert document["bytes_per_number"] == 2
 
 
 def test_units_that_each_head_may_choose_are_told(document: dict[str, Any]) -> None:

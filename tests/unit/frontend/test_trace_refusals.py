@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch.export import Dim
 from transformers import PreTrainedConfig
 
-from prunec.frontend.export import ExportError, bind_weights, trace_config, trace_module
+from prunec.frontend.export import (
+    ExportError,
+    bind_weights,
+    trace_config,
+    trace_model,
+    trace_module,
+)
 from support.architectures import random_model
 from support.configs.untraceable import NOT_TRACEABLE
 
@@ -33,6 +39,9 @@ class Apply(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.function(x)
+
+
+OPEN_BATCH = ({0: Dim.DYNAMIC},)
 
 
 def under_autocast(x: Tensor) -> Tensor:
@@ -104,3 +113,13 @@ def test_weights_of_another_class_are_refused() -> None:
     program = trace_config(random_model("bert-classifier").config)
     with pytest.raises(ExportError, match="BertForSequenceClassification"):
         bind_weights(program, random_model("bert"), torch.float32)
+
+
+def test_a_module_of_another_kind_is_sent_to_example_inputs() -> None:
+    with pytest.raises(ExportError, match="trace_module"):
+        trace_model(nn.Linear(5, 6))
+
+
+def test_a_size_that_the_module_fixes_is_named() -> None:
+    with pytest.raises(ExportError, match=r"x.*\.size\(\)\[0\].*constant \(4\)"):
+        trace_module(Apply(lambda x: x.reshape(2, 10)).eval(), (torch.ones(4, 5),), OPEN_BATCH)

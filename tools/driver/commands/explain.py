@@ -61,7 +61,7 @@ def open_shapes(reference: str, terminal: Terminal) -> Program:
     from prunec.driver.program_folder import find_program
     from prunec.frontend.export import trace_config
     from prunec.frontend.sources import find_config
-    from prunec.passes.ir import cast, load_program
+    from prunec.passes.ir import cast, load_program, model_dtype
 
     folder = find_program(reference)
     if folder is not None:
@@ -70,5 +70,7 @@ def open_shapes(reference: str, terminal: Terminal) -> Program:
         config = find_config(reference)
     with terminal.stage("Trace the model"):
         program = trace_config(config)
-        # In the precision that the checkpoint is stored in, so that its bytes are counted.
-        return program if config.dtype is None else cast(program, config.dtype)
+        # Bytes are counted as the checkpoint stores them; types of one size weigh the same.
+        stored = config.dtype or model_dtype(program)
+        is_alike = stored.itemsize == model_dtype(program).itemsize
+        return program if is_alike else cast(program, stored)
