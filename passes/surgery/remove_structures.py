@@ -52,7 +52,8 @@ class RemoveStructures(Pass):
         coupling = context.analyse(find_structures, program)
         with explained(PlanError, "the plan does not fit"):
             selection = context.plan.selection(program, coupling)
-        return cut_program(program, coupling, selection)
+        with explained(CutError, "the plan cannot be carried out"):
+            return cut_program(program, coupling, selection)
 
 
 def cut_program(program: Program, coupling: Coupling, selection: Selection) -> Program:

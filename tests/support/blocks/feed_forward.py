@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from torch.fx import Node
 
 from support.blocks.projecting import project

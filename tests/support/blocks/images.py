@@ -64,7 +64,7 @@ def pool(b: Builder, x: Node, channels: int) -> Node:
         "adaptive",
         "pixels",
         "turn",
-    )  # noqa: E501
+    )
     window = ([3, 3], [1, 1], [1, 1])
     if form == "avg":
         return b.call(aten.avg_pool2d.default, x, *window)

@@ -118,7 +118,7 @@ def reduce(b: Builder, h: Node, width: int) -> Node:
         "all mean",
         "any",
         "drop",
-    )  # noqa: E501
+    )
     if form == "norm":
         order = b.pick(1, 2, 2, 3, float("inf"))
         found = b.call(aten.linalg_vector_norm.default, h, order, [-1], True)
@@ -264,7 +264,7 @@ def order(b: Builder, h: Node, width: int) -> Node:
         "unknown",
         "argmax",
         "one position",
-    )  # noqa: E501
+    )
     if form in ("cumsum",):
         return b.call(aten.cumsum.default, h, -1)
     if form == "flip":

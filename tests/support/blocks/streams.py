@@ -79,11 +79,10 @@ def end_tokens(b: Builder, x: Node) -> None:
     if form == "none":
         return b.add_output("hidden", x, Role.OTHER, (*labels, b.width))
     if form in ("pooled", "first"):
-        if form == "pooled":
-            x = b.call(aten.mean.dim, x, [1])
-        else:
-            x = b.call(aten.select.int, x, 1, 0)
-        y = b.call(aten.linear.default, x, b.parameter("head", CLASSES, b.width))
+        reduce = (
+            b.call(aten.mean.dim, x, [1]) if form == "pooled" else b.call(aten.select.int, x, 1, 0)
+        )
+        y = b.call(aten.linear.default, reduce, b.parameter("head", CLASSES, b.width))
         return b.add_output("classes", y, Role.OTHER, (labels[0], CLASSES))
     if form == "tied" and "embedding" in b.shared:
         y = b.call(aten.linear.default, x, b.shared["embedding"])

@@ -114,6 +114,7 @@ def test_what_is_there_is_not_run_again(
     assert "| gpt2 |" in out.with_suffix(".md").read_text()
 
 
+@pytest.mark.slow
 def test_one_architecture_goes_through_everything(table: ModuleType) -> None:
     found = importlib.import_module("architecture_checks").check_architecture("opt", seed=0)
     assert table.is_good(found), found
