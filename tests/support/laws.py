@@ -121,11 +121,11 @@ def _what_is_left(
 ) -> dict[Atom, Kept]:
     """What the first cut left to do, in terms of the program that it left."""
     result: dict[Atom, Kept] = {}
-    for structure in before.structures:
-        stays = selection.get(structure.atom)
+    for structure in (s for s in before.structures if s.atom in selection):
+        stays = selection[structure.atom]
         there = counterpart(structure, before, between, first)
         done = first.get(structure.atom, np.arange(structure.size))
-        if stays is None or there is None or isinstance(done, PerUnit):
+        if there is None or isinstance(done, PerUnit):
             continue
         if isinstance(stays, PerUnit):
             outer = first.get(stays.outer, np.arange(stays.outer.size))

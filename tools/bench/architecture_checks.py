@@ -49,7 +49,7 @@ def check_architecture(name: str, seed: int) -> dict[str, Any]:
         "analysis_seconds": round(analysis_seconds, 3),
         "kinds": {kind: _check_kind(program, coupling, kind, seed) for kind in _kinds(coupling)},
         "mixed": _check(program, coupling, _mixed(coupling, Random(seed)), seed),
-        "refused": _refused(coupling),
+        "refused": _refused(program, coupling),
         "onnx": _check_onnx(name, seed),
     }
 
@@ -105,9 +105,13 @@ def _check(
     }
 
 
-def _refused(coupling: Coupling) -> list[dict[str, Any]]:
-    """The refused axes by reason, with the kind that the graph shows each to be, if any."""
+def _refused(program: Program, coupling: Coupling) -> list[dict[str, Any]]:
+    """The refused axes by reason, with the kind that the graph shows each to be, if any.
+
+    What an input fixes (the colours of an image) is of no kind that could be cut.
+    """
     kinds = name_kinds(coupling.walk, coupling.weight_axes)
+    inputs = {node.name for node in program.main.input_nodes()}
     of_member = {
         (weight, dim, atom.size): kinds.get(atom)
         for weight, axes in coupling.weight_axes.items()
@@ -120,6 +124,7 @@ def _refused(coupling: Coupling) -> list[dict[str, Any]]:
             continue
         first, refusal = axis.members[0], axis.refusal
         kind = of_member.get((first.weight, first.dim, axis.size))
+        kind = None if refusal.node in inputs else kind
         row = rows.setdefault(
             (kind, refusal.reason),
             {

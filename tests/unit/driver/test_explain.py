@@ -64,6 +64,13 @@ def test_a_configuration_is_enough(document: dict[str, Any]) -> None:
     assert document["bytes_per_number"] == 2
 
 
+def test_a_folder_without_a_configuration_says_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    result = explain(str(tmp_path))
+    assert result.exit_code == MISTAKE
+    assert "no config.json; there is ['notes.txt']" in result.stderr
+
+
 def test_units_that_each_head_may_choose_are_told(document: dict[str, Any]) -> None:
     own = {row["kind"]: row["example"]["own_units_for_each"] for row in document["kinds"]}
     assert own["vo-dim"] == "kv-group"
