@@ -132,7 +132,7 @@ def _export(
     step = CachedStep(model) if has_cache else WholeRun(model)
     feeds = {port.name: example(port) for port in ports}
     shapes = {port.name: dynamic_sizes(port) for port in ports}
-    with remembering(feeds, shapes):
+    with remembering(ports, feeds):
         return export(step, (feeds,), {}, (shapes,), what=kind.__name__), ports
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind, TensorArgument
+from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from prunec.frontend.tracing.errors import ExportError
 from prunec.frontend.tracing.functional import IrregularWriteError, make_functional
-from prunec.frontend.tracing.graph import require_function, require_static_data, take_graph
+from prunec.frontend.tracing.graph import require_no_chance, require_static_sizes, take_graph
 from prunec.frontend.tracing.ports import default_ports, output_ports, settle
 from prunec.frontend.tracing.quiet import quietly
 from prunec.passes.ir import Entry, Port, Program, ProgramError, propagate
@@ -34,8 +35,8 @@ def program_from_exported(
             sizes that depend on data, or calls an operator outside ATen.
     """
     _require_tensors(exported)
-    require_static_data(exported.graph)
-    require_function(exported.graph)
+    require_static_sizes(exported.graph_module)
+    require_no_chance(exported.graph_module)
     try:
         return _to_program(exported, inputs)
     except IrregularWriteError:
@@ -51,7 +52,7 @@ def program_from_exported(
 def _to_program(exported: ExportedProgram, inputs: Sequence[Port] | None) -> Program:
     tensors = {**dict(exported.state_dict), **dict(exported.constants)}
     reads = _reads(exported, tensors)
-    fed = [n for n in exported.graph.find_nodes(op="placeholder") if n.name in _fed(exported)]
+    fed = _fed(exported)
     ports = settle(fed, default_ports(fed) if inputs is None else inputs)
     graph = take_graph(
         exported.graph_module,
@@ -101,13 +102,14 @@ def _require_tensors(exported: ExportedProgram) -> None:
             raise ExportError(f"output {place} of the module is no tensor: return tensors only")
 
 
-def _fed(exported: ExportedProgram) -> set[str]:
+def _fed(exported: ExportedProgram) -> list[Node]:
     """The placeholders that the caller feeds with tensors; the values of others are fixed."""
-    return {
+    names = {
         spec.arg.name
         for spec in exported.graph_signature.input_specs
         if spec.kind is InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument)
     }
+    return [n for n in exported.graph.find_nodes(op="placeholder") if n.name in names]
 
 
 def _unread(exported: ExportedProgram) -> set[str]:
@@ -115,9 +117,9 @@ def _unread(exported: ExportedProgram) -> set[str]:
 
     A weight that nothing reads is the second name of a tied one.
     """
-    fed = _fed(exported)
+    fed = set(_fed(exported))
     placeholders = exported.graph.find_nodes(op="placeholder")
-    return {n.name for n in placeholders if n.name not in fed and not n.users}
+    return {n.name for n in placeholders if n not in fed and not n.users}
 
 
 def _reads(exported: ExportedProgram, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -35,13 +35,13 @@ _REGIONS = {
 """Calls of a sub-graph that compute what it computes, and which argument the sub-graph is."""
 
 
-def require_static_data(graph: Graph) -> None:
+def require_static_sizes(module: GraphModule) -> None:
     """Raise where a size depends on the values of a tensor.
 
     Raises:
         ExportError: names the node that makes it.
     """
-    for node in graph.nodes:
+    for node in _nodes(module):
         value = node.meta.get("val")
         if isinstance(value, (torch.Tensor, torch.SymInt)) and free_unbacked_symbols(value):
             raise ExportError(
@@ -50,18 +50,25 @@ def require_static_data(graph: Graph) -> None:
             )
 
 
-def require_function(graph: Graph) -> None:
+def require_no_chance(module: GraphModule) -> None:
     """Raise where two runs on the same inputs would differ.
 
     Raises:
         ExportError: names the node that draws random numbers.
     """
-    for node in graph.nodes:
+    for node in _nodes(module):
         if node.op == "call_function" and _draws(node):
             raise ExportError(
                 f"{at(node)} draws random numbers. Call module.eval() before tracing, or take the "
                 "numbers as an input"
             )
+
+
+def _nodes(module: GraphModule) -> Iterator[Node]:
+    """The nodes of the graph, those of the sub-graphs that it calls first."""
+    for part in reversed(list(module.modules())):
+        if isinstance(part, GraphModule):
+            yield from part.graph.nodes
 
 
 def _draws(node: Node) -> bool:

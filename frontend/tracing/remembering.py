@@ -6,6 +6,7 @@ operator, what it has worked out for the layer before.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,8 @@ from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx._lazy_graph_module import _use_lazy_graph_module
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+
+from prunec.passes.ir import Port
 
 _ALIAS = (torch.ops.aten.detach.default, torch.ops.aten.lift_fresh.default)
 _PLAIN = (
@@ -42,7 +45,7 @@ class RememberingMode(FakeTensorMode):
     """Fake tensors whose operators are worked out once for each distinct call."""
 
     def __init__(self) -> None:
-        # One symbol for all sizes that are equal in the examples.
+        # One symbol for all sizes marked so that are equal in the examples.
         shapes = ShapeEnv(tracked_fakes=[], duck_shape=True, trace_asserts=True)
         with torch._functorch.config.patch(fake_tensor_allow_unsafe_data_ptr_access=False):
             super().__init__(shape_env=shapes, allow_non_fake_inputs=True, export=True)
@@ -125,27 +128,33 @@ def _meta(fake: FakeTensor) -> torch.Tensor:
 
 
 @contextmanager
-def remembering(examples: Mapping[str, torch.Tensor], dynamic: Mapping[str, Any]) -> Iterator[None]:
-    """Let torch.export use such a mode, with one symbol for each size of the inputs.
+def remembering(ports: Sequence[Port], examples: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Let torch.export use such a mode, with one symbol for each label of the inputs' sizes.
 
     torch.export takes its mode from the tracing context where there is one, as it does when
     Dynamo traces. No code is generated for graphs on the way, which nobody runs.
 
     Args:
-        examples: Tensors that it will be given; sizes that vary together are equal.
-        dynamic: For each the dimensions of dynamic size.
+        ports: The inputs.
+        examples: The tensor that each will be given; sizes of one label are equal.
     """
     mode = RememberingMode()
+    labels = Counter(size for port in ports for size in port.shape if isinstance(size, str))
     fakes = []  # the converter itself holds them weakly
-    for name, tensor in examples.items():
+    for port in ports:
         sizes = [
-            DimDynamic.DUCK if d in dynamic[name] else DimDynamic.STATIC
-            for d in range(tensor.dim())
+            DimDynamic.STATIC
+            if isinstance(size, int)
+            # What no other input shares may yet have the same example size as another label.
+            else DimDynamic.DUCK
+            if labels[size] > 1
+            else DimDynamic.DYNAMIC
+            for size in port.shape
         ]
         fakes.append(
             mode.from_tensor(
-                tensor,
-                source=ConstantSource(name.replace(".", "_")),
+                examples[port.name],
+                source=ConstantSource(port.name.replace(".", "_")),
                 symbolic_context=StatelessSymbolicContext(sizes),
             )
         )
