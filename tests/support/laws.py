@@ -79,10 +79,15 @@ def _first_to_cut(chosen: Sequence[Structure], random: Random) -> Structure:
 
 
 def _some_of(stays: Kept, size: int, random: Random) -> Kept:
-    """The whole cut of an axis, or one that leaves more."""
-    if isinstance(stays, PerUnit) or random.random() < 0.5:
+    """The whole cut of an axis, or one that leaves more.
+
+    Never a single unit of it: an axis of size one relates nothing, and what it held together
+    (the layers of a stream that passes through norms) is found in smaller parts.
+    """
+    if isinstance(stays, PerUnit) or (random.random() < 0.5 and kept_count(stays) > 1):
         return stays
-    more = random.sample(range(size), random.randint(0, size - 1))
+    least = min(2, size)
+    more = random.sample(range(size), random.randint(least, max(least, size - 1)))
     return np.array(sorted({*more, *map(int, stays)}), dtype=np.int64)
 
 

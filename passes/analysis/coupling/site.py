@@ -223,6 +223,13 @@ class CutSite:
         self.graph.erase_node(self.node)
         self.copies[self.before] = replacement
 
+    def scale_result(self, factor: float) -> None:
+        """Let every reader of the node read it times a factor."""
+        with self.graph.inserting_after(self.node):
+            scaled = self.graph.call_function(torch.ops.aten.mul.Tensor, (self.node, factor))
+        self.node.replace_all_uses_with(scaled, delete_user_cb=lambda user: user is not scaled)
+        self.copies[self.before] = scaled
+
 
 Relate = Callable[[Site], Sequence[Axis] | list[Axes]]
 """From a node to the axes of its result (of each result in a list where there are several),

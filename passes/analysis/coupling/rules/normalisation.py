@@ -45,9 +45,7 @@ def cut_rms_norm(site: CutSite) -> None:
         epsilon = torch.finfo(site.before.meta["val"].dtype).eps
     site.set_argument("normalized_shape", [site.kept_size(a) for a in _normalised(site)])
     site.set_argument("eps", epsilon / share)
-    with site.graph.inserting_after(site.node):
-        scaled = site.graph.call_function(aten.mul.Tensor, (site.node, 1 / math.sqrt(share)))
-    site.node.replace_all_uses_with(scaled, delete_user_cb=lambda user: user is not scaled)
+    site.scale_result(1 / math.sqrt(share))
 
 
 def cut_layer_norm(site: CutSite) -> None:

@@ -50,9 +50,7 @@ def cut_mean(site: CutSite) -> None:
     scale = math.prod(site.kept_size(a) / size(a) for a in reduced if site.is_cut(a))
     if scale == 1.0:
         return
-    with site.graph.inserting_after(site.node):
-        scaled = site.graph.call_function(aten.mul.Tensor, (site.node, scale))
-    site.node.replace_all_uses_with(scaled, delete_user_cb=lambda user: user is not scaled)
+    site.scale_result(scale)
 
 
 def relate_softmax(site: Site) -> Axes:
