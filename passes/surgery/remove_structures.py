@@ -69,10 +69,10 @@ def cut_program(program: Program, coupling: Coupling, selection: Selection) -> P
         CutError: the selection leaves too few units of a structure, or tells units of an axis
             apart by another that does not stand above it.
     """
+    require_valid(coupling, selection)
     selection = {a: k for a, k in selection.items() if kept_count(k) < a.size}
     if not selection:
         return program
-    require_valid(coupling, selection)
     edit = _Edit(program, coupling, selection)
     axes = coupling.weight_axes
     weights = {name: take(w, axes[name], selection) for name, w in program.weights.items()}
@@ -106,17 +106,19 @@ def require_valid(coupling: Coupling, selection: Selection) -> None:
         structure = known.get(atom)
         if structure is None:
             raise CutError("an axis is selected that the analysis does not offer")
+        _require_ascending(structure, chosen)
         count = kept_count(chosen)
         if count < structure.least and structure.kind != "layer":
             raise CutError(
                 f"{structure.name}: {count} of {structure.size} units would stay, at least "
                 f"{structure.least} must"
             )
-        _require_ascending(structure, chosen)
 
 
 def _require_ascending(structure: Structure, chosen: Kept) -> None:
     rows = chosen.table if isinstance(chosen, PerUnit) else np.asarray(chosen)[None, :]
+    if rows.ndim != 2:
+        raise CutError(f"{structure.name}: every outer unit must keep as many of its units")
     if rows.size and (
         (np.diff(rows, axis=1) <= 0).any() or rows.min() < 0 or rows.max() >= structure.size
     ):

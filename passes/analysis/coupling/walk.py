@@ -19,7 +19,7 @@ from prunec.passes.analysis.coupling.site import (
     new_axes,
     refusal,
 )
-from prunec.passes.ir import Entry, Program, Role
+from prunec.passes.ir import Entry, Program, ProgramError, Role
 from prunec.passes.ir.axes import Atom, RefinementError, Refusal, refuse, size
 from prunec.passes.ir.shapes import example_size, is_tensor
 
@@ -58,7 +58,7 @@ def _walk_entry(
         elif node.op == "placeholder":
             _start_input(walk, node, next(ports).role)
         elif node.op == "call_function":
-            _visit(walk, node)
+            _visit_named(walk, node)
     for port, node in zip(entry.outputs, entry.output_nodes(), strict=True):
         if port.role is not Role.CACHE:
             reason = f"it reaches the output {port.name}, whose size is fixed"
@@ -72,6 +72,13 @@ def _start_input(walk: Walk, node: Node, role: Role) -> None:
         walk.learned.add(node)
     else:
         _refuse_node(walk, node, f"it is the size of the input {node.name}")
+
+
+def _visit_named(walk: Walk, node: Node) -> None:
+    try:
+        _visit(walk, node)
+    except ProgramError as error:
+        raise ProgramError(f"node {node.name} ({node.target}): {error}") from error
 
 
 def _visit(walk: Walk, node: Node) -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -13,21 +11,6 @@ from prunec.passes.contract import Context, Pass
 from prunec.passes.manager import run_pipeline
 from prunec.passes.spec import parse_pipeline
 from support.models import small_program
-
-PACKAGE = Path(__file__).parents[2] / "support" / "third_party"
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The third-party package, installed with pip into a folder of its own."""
-    source = tmp_path_factory.mktemp("source")
-    for file in PACKAGE.glob("*.*"):
-        (source / file.name).write_bytes(file.read_bytes())
-    target = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-    command += ["--no-build-isolation", "--target", str(target), str(source)]
-    subprocess.run(command, check=True)
-    return target
 
 
 def test_every_pass_of_ours_can_be_loaded_and_explains_itself() -> None:

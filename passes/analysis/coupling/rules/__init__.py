@@ -58,7 +58,7 @@ def all_rules() -> Mapping[Any, Rule]:
     for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
         owner = point.dist.name if point.dist else point.value
         try:
-            table = point.load()
+            table = dict(point.load())
         except Exception as error:  # a package's import may raise anything
             raise RuleError(f"{owner}: its operator rules {point.value} do not load") from error
         for operator, rule in table.items():
