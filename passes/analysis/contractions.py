@@ -1,0 +1,79 @@
+"""The operators that multiply activations with a learned matrix, however the graph spells them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch.fx import Node
+
+from prunec.passes.ir import Entry
+
+aten = torch.ops.aten
+
+_OPERANDS = {aten.linear: (0, 1), aten.addmm: (1, 2), aten.mm: (0, 1), aten.matmul: (0, 1)}
+"""Where these operators take the activations and the matrix."""
+_TURNS = (aten.t, aten.numpy_T, aten.transpose, aten.swapaxes, aten.permute)
+"""Operators that can do nothing to a matrix but turn it."""
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """One such operator.
+
+    Attributes:
+        node: Of the graph.
+        operand: The place of the activations among its arguments: [..., in].
+        weight: The name of the matrix.
+        summed: The dimension of the stored matrix that is summed over: 1 as a linear layer has
+            it, 0 where the graph multiplies with the matrix itself.
+    """
+
+    node: Node
+    operand: int
+    weight: str
+    summed: int
+
+    def matrix(self, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The weight as [out, in], a view."""
+        stored = weights[self.weight]
+        return stored if self.summed == 1 else stored.T
+
+    def stored(self, matrix: torch.Tensor) -> torch.Tensor:
+        """A matrix [out, in] in the layout of the weight."""
+        return matrix if self.summed == 1 else matrix.T.contiguous()
+
+
+def contractions(entry: Entry) -> Iterator[Contraction]:
+    """Every such operator of a graph, in graph order; experts' batches of matrices are none."""
+    for node in entry.graph.nodes:
+        places = _OPERANDS.get(getattr(node.target, "overloadpacket", None))
+        if places is None:
+            continue
+        matrix, turned = _untwist(node.args[places[1]])
+        if matrix.name in entry.reads and matrix.meta["val"].dim() == 2:
+            summed = int(node.target.overloadpacket is aten.linear)
+            yield Contraction(node, places[0], entry.reads[matrix.name], summed ^ turned)
+
+
+def _untwist(node: Node) -> tuple[Node, bool]:
+    """What is turned on the way to a node, and whether it arrives turned."""
+    turned = False
+    while getattr(node.target, "overloadpacket", None) in _TURNS:
+        source = node.args[0]
+        assert isinstance(source, Node)
+        if source.meta["val"].dim() != 2:
+            break
+        turned ^= not _is_identity(node)
+        node = source
+    return node, turned
+
+
+def _is_identity(node: Node) -> bool:
+    packet = node.target.overloadpacket  # type: ignore[union-attr]
+    if packet is aten.permute:
+        return [d % 2 for d in node.args[1]] == [0, 1]  # type: ignore[union-attr]
+    if packet in (aten.transpose, aten.swapaxes):
+        return node.args[1] % 2 == node.args[2] % 2  # type: ignore[operator]
+    return False
