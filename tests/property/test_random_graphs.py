@@ -6,12 +6,11 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
 
 from prunec.passes.analysis.coupling import Coupling, find_structures
 from prunec.passes.ir import verify
 from prunec.passes.ir.selection import PerUnit
-from support.graphs import Recipe, build, inputs_for, recipes
+from support.graphs import Recipe, build, inputs_for, visit_recipes
 from support.laws import choose, require_laws
 
 GRAPHS = {"tokens": 300, "image": 200}
@@ -42,21 +41,12 @@ LEAST = {
 def test_every_law_holds_on_generated_graphs(stream: str) -> None:
     seen: Counter[str] = Counter()
 
-    @settings(
-        max_examples=GRAPHS[stream],
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=(Phase.explicit, Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(recipe=recipes(stream))
     def check(recipe: Recipe) -> None:
         seen["graphs"] += 1
         seen["with dynamic sizes"] += recipe.is_dynamic
         require_laws_on(recipe, seen)
 
-    check()
+    visit_recipes(stream, GRAPHS[stream], check)
     assert seen["graphs"] >= GRAPHS[stream]
     short = {what: seen[what] for what, least in LEAST[stream].items() if seen[what] < least}
     assert not short, f"too few of {short} in {seen}"

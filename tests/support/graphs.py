@@ -6,11 +6,12 @@ A `Recipe` is a value: a failing test prints it, and `build` makes the same prog
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
 import torch
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from prunec.passes.ir import Program
@@ -56,6 +57,24 @@ def recipes(draw: st.DrawFn, stream: str = "tokens") -> Recipe:
     blocks = draw(st.lists(names, min_size=1, max_size=2))
     seed = draw(st.integers(0, 2**32 - 1))
     return Recipe(stream, tuple(blocks), seed, draw(st.integers(0, 5)) == 5)
+
+
+def visit_recipes(stream: str, count: int, visit: Callable[[Recipe], None]) -> None:
+    """Call a test with so many recipes, the same ones each time; shrink one that fails."""
+
+    @settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=(Phase.explicit, Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(recipe=recipes(stream))
+    def check(recipe: Recipe) -> None:
+        visit(recipe)
+
+    check()
 
 
 def inputs_for(program: Program, seed: int = 0) -> dict[str, torch.Tensor]:
