@@ -18,7 +18,7 @@ import pytest
 from mutants import COUPLING, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
-GRAPHS = {"tokens": 200, "image": 120}
+GRAPHS = {"tokens": 160, "image": 80}
 MOST_GRAPHS = 30
 """So many graphs that reach an error are tried before the small tests are."""
 TESTS = ("tests/unit/passes/coupling", "tests/unit/passes/test_coupling.py")

@@ -169,6 +169,8 @@ def _take_part(walk: Walk, node: Node) -> None:
     for known in (walk.learned, walk.parametric, walk.fed):
         if source in known:
             known.add(node)
+    if source in walk.positions:
+        walk.positions[node] = walk.positions[source]
     if source.target is aten.topk.default and index == 1:
         walk.positions[node] = walk.axes[argument(source, "self")][argument(source, "dim")]
 

@@ -58,7 +58,7 @@ _IN_PLACE = (
 # fmt: on
 
 _RULE = Rule(relate_elementwise, gather_operands)
-_PASS = Rule(relate_elementwise, gather_operands, keeps_positions=True)
+_PASS = Rule(relate_elementwise, keeps_positions=True)
 RULES = {
     **{getattr(aten, name): _RULE for name in _SAME_SHAPE},
     **{getattr(aten, name): _PASS for name in _SAME_VALUE},
