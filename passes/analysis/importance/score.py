@@ -64,4 +64,9 @@ def _added(before: Scores | None, scores: Scores, coupling: Coupling) -> Scores:
     valid = {n: s for n, s in earlier if sizes.get(n) == len(s) and n not in scores.by_structure}
     if before is None or not valid:
         return scores
-    return Scores(f"{before.criterion} + {scores.criterion}", {**valid, **scores.by_structure})
+    moves = {n: f for n, f in (before.fluctuation or {}).items() if n in valid}
+    return Scores(
+        f"{before.criterion} + {scores.criterion}",
+        {**valid, **scores.by_structure},
+        {**moves, **(scores.fluctuation or {})} or None,
+    )

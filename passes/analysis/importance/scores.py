@@ -22,17 +22,27 @@ class Scores:
     Attributes:
         criterion: What gave them.
         by_structure: Structure name to [size], float64; larger matters more.
+        fluctuation: Structure name to [size], float64: by how much each score moves between
+            batches of the text, as a share of itself. None where the criterion does not say.
     """
 
     criterion: str
     by_structure: Mapping[str, torch.Tensor]
+    fluctuation: Mapping[str, torch.Tensor] | None = None
 
 
 class Criterion(ABC):
-    """A way to score units."""
+    """A way to score units.
+
+    Attributes:
+        name: As it is written in pipelines.
+        source: The paper that it is from.
+        scores_branches: Whether it scores residual branches (kind ``layer``), and only those.
+    """
 
     name: ClassVar[str]
     source: ClassVar[str]
+    scores_branches: ClassVar[bool] = False
 
     @abstractmethod
     def score(
@@ -41,8 +51,12 @@ class Criterion(ABC):
         coupling: Coupling,
         structures: Sequence[Structure],
         context: Context,
-    ) -> dict[str, torch.Tensor]:
-        """Score the units of these structures: name to [size], float64."""
+    ) -> Scores:
+        """Score the units of these structures, all of them.
+
+        Raises:
+            PassError: a structure has not what is measured on; names a criterion that would do.
+        """
 
 
 def sum_over_units(
@@ -70,13 +84,31 @@ def sum_of_weight_scores(
     scores: Mapping[str, torch.Tensor], coupling: Coupling, structures: Sequence[Structure]
 ) -> dict[str, torch.Tensor]:
     """Add up element-wise scores of weights over all members of each structure."""
-    result = {}
-    for structure in structures:
-        total = torch.zeros(structure.size, dtype=torch.float64)
-        for member in structure.members:
-            element = scores[member.weight]
-            others = [d for d in range(element.dim()) if d != member.dim]
-            along = element.double().sum(others) if others else element
-            total += sum_over_units(along, member, structure, coupling)
-        result[structure.name] = total
-    return result
+    return {
+        structure.name: torch.stack(
+            [
+                sum_of_slices(scores[member.weight], member, structure, coupling)
+                for member in structure.members
+            ]
+        ).sum(0)
+        for structure in structures
+    }
+
+
+def sum_of_slices(
+    values: torch.Tensor, member: Member, structure: Structure, coupling: Coupling
+) -> torch.Tensor:
+    """Sum a value for each element of a weight over what belongs to each unit.
+
+    Args:
+        values: As the weight.
+        member: Which dimension of the weight carries the units.
+        structure: Whose units.
+        coupling: Knows how the dimension is made of axes.
+
+    Returns:
+        [size of the structure], float64.
+    """
+    others = [d for d in range(values.dim()) if d != member.dim]
+    along = values.sum(others, dtype=torch.float64) if others else values
+    return sum_over_units(along, member, structure, coupling)
