@@ -30,6 +30,10 @@ def _silent(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
     return iter(items)
 
 
+def _unheard(message: str) -> None:
+    return None
+
+
 @dataclass
 class Context:
     """What a run gives to its passes, and what they hand on to one another.
@@ -38,6 +42,7 @@ class Context:
         calibration: [windows, tokens], int64: text to measure on. None where none was given.
         seed: Of everything that draws at random.
         progress: Shows long work.
+        notice: Tells a person what a pass did otherwise than asked, and why.
         cache: A folder that survives the run, or None.
         reference: The program as it was before the first lossy pass: what repair aims at.
         scores: Of the last scoring pass.
@@ -47,6 +52,7 @@ class Context:
     calibration: torch.Tensor | None = None
     seed: int = 0
     progress: Progress[Any] = _silent
+    notice: Callable[[str], None] = _unheard
     cache: Path | None = None
     reference: Program | None = None
     scores: Scores | None = None

@@ -1,90 +1,118 @@
-"""The linear layers that sum over a structure, and sums over a text of what they are given."""
+"""The contractions that sum over a structure, and criteria of what they are given."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-from torch.fx import Node
 
-from prunec.passes.analysis.coupling import Member, Structure
+from prunec.passes.analysis.contractions import Contraction, contractions
+from prunec.passes.analysis.coupling import Coupling, Structure
+from prunec.passes.analysis.importance.scores import Criterion, Scores
+from prunec.passes.analysis.statistics import Moments, stream_moments
 from prunec.passes.contract import Context, PassError
-from prunec.passes.ir import Entry, Program, language_feeds
-from prunec.passes.ir.staged import StagedRun
-
-_BATCH = 8  # windows a forward pass; bounds memory
+from prunec.passes.ir import Entry, Program
+from prunec.passes.ir.selection import unit_of
 
 
 @dataclass(frozen=True)
 class Consumer:
-    """A linear layer whose inputs carry a structure."""
+    """A contraction that sums over the units of a structure, with what it is given.
 
-    node: Node
-    member: Member
-    structure: Structure
+    Attributes:
+        contraction: Which one.
+        moments: Of its inputs.
+        matrix: What it multiplies them with: [out, in], as in the model.
+        unit: For each input the unit that it belongs to, -1 where to none: [in], int64.
+        size: How many units there are.
+    """
+
+    contraction: Contraction
+    moments: Moments
+    matrix: torch.Tensor
+    unit: torch.Tensor
+    size: int
+
+    def sum_over_units(self, values: torch.Tensor) -> torch.Tensor:
+        """Add up a value of each input, [in], over the inputs of each unit: [size], float64."""
+        inside = self.unit >= 0
+        result = torch.zeros(self.size, dtype=torch.float64)
+        return result.index_add_(0, self.unit[inside], values.double()[inside])
+
+    def inputs_per_unit(self) -> torch.Tensor:
+        """How many inputs each unit has: [size], float64."""
+        return self.sum_over_units(torch.ones(len(self.unit)))
+
+    def column_squares(self) -> torch.Tensor:
+        """For each input the sum of the squared weights that it meets: [in], float64."""
+        return self.matrix.double().square().sum(0)
 
 
-def require_consumers(entry: Entry, structures: Sequence[Structure]) -> list[Consumer]:
-    """Every linear layer that sums over one of these structures.
+class ConsumerCriterion(Criterion):
+    """Score units by what the contractions that sum over them are given. Needs text."""
+
+    needs_second_moments: ClassVar[bool] = False
+
+    @abstractmethod
+    def rate(self, consumers: Sequence[Consumer], context: Context) -> torch.Tensor:
+        """Score the units of a structure by all its consumers: [size], float64."""
+
+    def score(
+        self,
+        program: Program,
+        coupling: Coupling,
+        structures: Sequence[Structure],
+        context: Context,
+    ) -> Scores:
+        """See `Criterion.score`. A structure is scored as soon as its last consumer has run."""
+        readers = require_readers(program.main, structures)
+        found = {c for of_one in readers.values() for c in of_one}
+        wanted = [c for c in contractions(program.main) if c in found]
+        stream = stream_moments(
+            program,
+            wanted,
+            context,
+            f"criterion={self.name}",
+            with_second=self.needs_second_moments,
+        )
+        waiting: dict[str, list[Consumer]] = defaultdict(list)
+        result = {}
+        for contraction, moments in stream:
+            axis = coupling.weight_axes[contraction.weight][contraction.summed]
+            matrix = contraction.matrix(program.weights)
+            for structure in structures:
+                if contraction not in readers[structure.name]:
+                    continue
+                unit = torch.from_numpy(unit_of(axis, structure.atom))
+                consumer = Consumer(contraction, moments, matrix, unit, structure.size)
+                waiting[structure.name].append(consumer)
+                if len(waiting[structure.name]) == len(readers[structure.name]):
+                    result[structure.name] = self.rate(waiting.pop(structure.name), context)
+        return Scores(self.name, {s.name: result[s.name] for s in structures})
+
+
+def require_readers(
+    entry: Entry, structures: Sequence[Structure]
+) -> Mapping[str, Sequence[Contraction]]:
+    """For each structure, by name, the contractions that sum over it.
 
     Raises:
         PassError: there is none for some structure.
     """
-    linears: dict[str, list[Node]] = defaultdict(list)
-    for node in entry.graph.nodes:
-        if node.target is torch.ops.aten.linear.default:
-            linears[entry.reads.get(node.args[1].name, "")].append(node)
-    found = [
-        Consumer(node, member, structure)
-        for structure in structures
-        for member in structure.members
-        if member.dim == 1
-        for node in linears[member.weight]
-    ]
-    scored = {consumer.structure.name for consumer in found}
+    by_place: dict[tuple[str, int], list[Contraction]] = defaultdict(list)
+    for contraction in contractions(entry):
+        by_place[contraction.weight, contraction.summed].append(contraction)
+    readers = {}
     for structure in structures:
-        if structure.name not in scored:
+        found = [c for m in structure.members for c in by_place[m.weight, m.dim]]
+        if not found:
             raise PassError(
                 f"{structure.name}: no linear layer sums over it, so there is no activation to "
                 "score it by; use criterion=magnitude or taylor"
             )
-    return found
-
-
-def sum_over_text(
-    program: Program,
-    consumers: Sequence[Consumer],
-    statistic: Callable[[torch.Tensor], torch.Tensor],
-    context: Context,
-    wanted_by: str,
-) -> dict[Node, torch.Tensor]:
-    """Add up a statistic of each layer's inputs over the calibration text, in float64.
-
-    Args:
-        program: What to run.
-        consumers: The layers.
-        statistic: From inputs [tokens, in] to what is added up.
-        context: Has the text.
-        wanted_by: For the message where it has none.
-
-    Raises:
-        PassError: there is no text, or a sum is not finite.
-    """
-    windows = context.require_calibration(wanted_by)
-    wanted = {consumer.node for consumer in consumers}
-    nodes = [node for node in program.main.graph.nodes if node in wanted]
-    sums = {node: torch.zeros((), dtype=torch.float64) for node in nodes}
-    batches = windows.split(_BATCH)
-    with torch.no_grad():
-        for batch in context.progress(batches, "Activations", len(batches)):
-            feeds = [language_feeds(program.main, batch)]
-            run = StagedRun(program, program.main, feeds, [node.name for node in nodes])
-            for node in nodes:
-                x = run.operand(run.advance(node.name, 0), 0, 0).flatten(0, -2)
-                sums[node] = sums[node] + statistic(x).double()
-    for node, total in sums.items():
-        if not torch.isfinite(total).all():
-            raise PassError(f"activations at {node.name} are not finite: check the checkpoint")
-    return sums
+        readers[structure.name] = found
+    return readers

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
+from typing import final
 
 from prunec.passes.analysis.coupling import Coupling, Structure
-from prunec.passes.analysis.importance.scores import Criterion, sum_of_weight_scores
+from prunec.passes.analysis.importance.scores import Criterion, Scores, sum_of_weight_scores
 from prunec.passes.contract import Context
 from prunec.passes.ir import Program
 
 
+@final
 class Magnitude(Criterion):
     """The L2 norm of all weights that go with a unit. Needs no text.
 
@@ -28,9 +28,9 @@ class Magnitude(Criterion):
         coupling: Coupling,
         structures: Sequence[Structure],
         context: Context,
-    ) -> dict[str, torch.Tensor]:
+    ) -> Scores:
         """See `Criterion.score`."""
         names = {member.weight for structure in structures for member in structure.members}
         squares = {name: program.weights[name].double().square() for name in names}
         sums = sum_of_weight_scores(squares, coupling, structures)
-        return {name: total.sqrt() for name, total in sums.items()}
+        return Scores(self.name, {name: total.sqrt() for name, total in sums.items()})

@@ -5,24 +5,48 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prunec.passes.analysis.coupling import Coupling, find_structures
-from prunec.passes.analysis.importance.activation import Activation, Wanda
+from prunec.passes.analysis.importance.activation import Activation
+from prunec.passes.analysis.importance.block_influence import BlockInfluence
+from prunec.passes.analysis.importance.flap import Flap
+from prunec.passes.analysis.importance.leverage import Leverage
 from prunec.passes.analysis.importance.magnitude import Magnitude
 from prunec.passes.analysis.importance.obs import ObsLoss
+from prunec.passes.analysis.importance.obs_greedy import ObsGreedy
+from prunec.passes.analysis.importance.saap import Saap
 from prunec.passes.analysis.importance.scores import Criterion, Scores
+from prunec.passes.analysis.importance.stored import scored_once
 from prunec.passes.analysis.importance.taylor import Taylor
+from prunec.passes.analysis.importance.taylor_mixed import TaylorMixed
+from prunec.passes.analysis.importance.taylor_second import TaylorSecond
+from prunec.passes.analysis.importance.taylor_vector import TaylorVector
+from prunec.passes.analysis.importance.wanda import Wanda
 from prunec.passes.contract import Context, Pass, PassError
 from prunec.passes.ir import Program
 
-CRITERIA: dict[str, type[Criterion]] = {
-    c.name: c for c in (Magnitude, Activation, Wanda, ObsLoss, Taylor)
-}
+_ALL: tuple[type[Criterion], ...] = (
+    Magnitude,
+    Activation,
+    Wanda,
+    Flap,
+    Leverage,
+    ObsLoss,
+    ObsGreedy,
+    Taylor,
+    TaylorSecond,
+    TaylorMixed,
+    TaylorVector,
+    Saap,
+    BlockInfluence,
+)
+CRITERIA: dict[str, type[Criterion]] = {criterion.name: criterion for criterion in _ALL}
 
 
 @dataclass(frozen=True)
 class Score(Pass):
     """Score every unit of the named kinds of structures.
 
-    Several in a row add up: each kind may have a criterion of its own.
+    Several in a row add up: each kind may have a criterion of its own. Where the run has a cache,
+    scores are stored there under a digest of all that they depend on.
 
     Changes: nothing; the scores are left in ``context.scores``.
     Keeps: the program, as the same object.
@@ -33,16 +57,24 @@ class Score(Pass):
 
     name = "score"
     is_exact = True
-    source = "TransAct (activation), Wanda-sp (wanda), ZipLM (obs), LLM-Pruner (taylor)"
+    source = "each criterion names its own"
 
     criterion: str = "activation"
     kinds: tuple[str, ...] = ("kv-group", "head", "ffn-channel")
+    inputs: str = "dense"
+    """What the layers are given while they are measured: ``dense``, those of the whole model."""
 
     def __post_init__(self) -> None:
         if self.criterion not in CRITERIA:
             raise ValueError(f"criterion={self.criterion!r}: choose one of {sorted(CRITERIA)}")
-        if "layer" in self.kinds:
-            raise ValueError("kinds: a layer is a whole branch, which no criterion of units scores")
+        if self.inputs != "dense":
+            raise ValueError(f"inputs={self.inputs!r}: only dense inputs are measured")
+        if CRITERIA[self.criterion].scores_branches:
+            if self.kinds != ("layer",):
+                raise ValueError(f"criterion={self.criterion} scores kinds=layer and no other")
+        elif "layer" in self.kinds:
+            able = [name for name, found in CRITERIA.items() if found.scores_branches]
+            raise ValueError(f"kinds: a layer is a whole branch; score it with criterion={able[0]}")
 
     def apply(self, program: Program, context: Context) -> Program:
         """See the class."""
@@ -52,8 +84,13 @@ class Score(Pass):
             there = sorted({s.kind for s in coupling.structures})
             raise PassError(f"no structure of the kinds {self.kinds}; this program has {there}")
         criterion = CRITERIA[self.criterion]()
-        scored = criterion.score(program, coupling, structures, context)
-        context.scores = _added(context.scores, Scores(self.criterion, scored), coupling)
+        scores = scored_once(
+            program,
+            (self.criterion, *sorted(self.kinds), self.inputs),
+            context,
+            lambda: criterion.score(program, coupling, structures, context),
+        )
+        context.scores = _added(context.scores, scores, coupling)
         return program
 
 
@@ -65,8 +102,9 @@ def _added(before: Scores | None, scores: Scores, coupling: Coupling) -> Scores:
     if before is None or not valid:
         return scores
     moves = {n: f for n, f in (before.fluctuation or {}).items() if n in valid}
+    moves |= scores.fluctuation or {}
     return Scores(
         f"{before.criterion} + {scores.criterion}",
         {**valid, **scores.by_structure},
-        {**moves, **(scores.fluctuation or {})} or None,
+        moves or None,
     )

@@ -84,31 +84,28 @@ def sum_of_weight_scores(
     scores: Mapping[str, torch.Tensor], coupling: Coupling, structures: Sequence[Structure]
 ) -> dict[str, torch.Tensor]:
     """Add up element-wise scores of weights over all members of each structure."""
-    return {
-        structure.name: torch.stack(
-            [
-                sum_of_slices(scores[member.weight], member, structure, coupling)
-                for member in structure.members
-            ]
-        ).sum(0)
-        for structure in structures
-    }
+    return {s.name: _slices(scores, coupling, s).sum(0) for s in structures}
 
 
-def sum_of_slices(
+def sum_of_vectors(
+    changes: Mapping[str, torch.Tensor], coupling: Coupling, structures: Sequence[Structure]
+) -> dict[str, torch.Tensor]:
+    """The same with what belongs to a unit in one weight summed before its sign is dropped."""
+    return {s.name: _slices(changes, coupling, s).abs().sum(0) for s in structures}
+
+
+def _slices(
+    values: Mapping[str, torch.Tensor], coupling: Coupling, structure: Structure
+) -> torch.Tensor:
+    """Sum a value of each element of the weights over each unit: [member, size], float64."""
+    return torch.stack(
+        [_slice(values[m.weight], m, structure, coupling) for m in structure.members]
+    )
+
+
+def _slice(
     values: torch.Tensor, member: Member, structure: Structure, coupling: Coupling
 ) -> torch.Tensor:
-    """Sum a value for each element of a weight over what belongs to each unit.
-
-    Args:
-        values: As the weight.
-        member: Which dimension of the weight carries the units.
-        structure: Whose units.
-        coupling: Knows how the dimension is made of axes.
-
-    Returns:
-        [size of the structure], float64.
-    """
     others = [d for d in range(values.dim()) if d != member.dim]
     along = values.sum(others, dtype=torch.float64) if others else values
     return sum_over_units(along, member, structure, coupling)

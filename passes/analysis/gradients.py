@@ -1,0 +1,102 @@
+"""Gradients of the language-modelling loss, one window of the calibration text after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from prunec.passes.contract import Context, PassError
+from prunec.passes.ir import Program, Role, execute, language_feeds
+
+
+@dataclass(frozen=True)
+class WindowGradient:
+    """The gradient of the loss on one window.
+
+    Attributes:
+        tokens: How many predictions the loss is the sum of.
+        summed: For each weight the gradient of that sum, as the weight.
+    """
+
+    tokens: int
+    summed: Mapping[str, torch.Tensor]
+
+    def mean(self, name: str) -> torch.Tensor:
+        """The gradient of the loss per token."""
+        return self.summed[name] / self.tokens
+
+
+class GradientSums:
+    """Add up gradients of windows, in the weights' own precision and at least float32."""
+
+    def __init__(self) -> None:
+        self._tokens = 0
+        self._windows = 0
+        self._summed: dict[str, torch.Tensor] = {}
+        self._squares: dict[str, torch.Tensor] = {}
+
+    def add(self, gradient: WindowGradient) -> None:
+        """Add one window's."""
+        self._tokens += gradient.tokens
+        self._windows += 1
+        for name, summed in gradient.summed.items():
+            wide = summed.to(torch.promote_types(summed.dtype, torch.float32))
+            if name not in self._summed:
+                self._summed[name] = torch.zeros_like(wide)
+                self._squares[name] = torch.zeros_like(wide)
+            self._summed[name] += wide
+            self._squares[name].addcmul_(wide, wide, value=1 / gradient.tokens**2)
+
+    def summed(self, name: str) -> torch.Tensor:
+        """The gradient of the loss summed over the text."""
+        return self._summed[name]
+
+    def mean(self, name: str) -> torch.Tensor:
+        """The gradient of the loss per token of the text."""
+        return self._summed[name] / self._tokens
+
+    def curvature(self, name: str) -> torch.Tensor:
+        """The mean over windows of the squared gradient per token: the empirical Fisher diagonal.
+
+        Source: Ma et al. 2023, arXiv 2305.11627, eq. 4; a window is their sample.
+        """
+        return self._squares[name] / self._windows
+
+
+def stream_gradients(
+    program: Program, names: Sequence[str], context: Context, wanted_by: str
+) -> Iterator[WindowGradient]:
+    """Give the gradient of one window after another: one backward pass each.
+
+    Args:
+        program: A language model.
+        names: The weights.
+        context: Has the text and shows the progress.
+        wanted_by: For the message where there is no text.
+
+    Raises:
+        PassError: there is no text, the program has no logits, the loss does not depend on a
+            weight, or a gradient is not finite.
+    """
+    windows = context.require_calibration(wanted_by).split(1)
+    found = program.main.ports(Role.LOGITS)[1]
+    if len(found) != 1:
+        raise PassError(f"{wanted_by} needs the logits of a language model: use criterion=wanda")
+    leaves = {name: program.weights[name].detach().requires_grad_(True) for name in names}
+    learning = program.with_weights(leaves)
+    for window in context.progress(windows, "Gradients", len(windows)):
+        outputs = execute(learning, language_feeds(program.main, window))
+        predicted = outputs[found[0].name][:, :-1].flatten(0, 1)
+        wide = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
+        loss = F.cross_entropy(wide, window[:, 1:].flatten(), reduction="sum")
+        grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        yield WindowGradient(len(wide), dict(zip(names, map(_finite, grads, names), strict=True)))
+
+
+def _finite(gradient: torch.Tensor | None, name: str) -> torch.Tensor:
+    if gradient is None or not torch.isfinite(gradient).all():
+        raise PassError(f"the loss has no finite gradient for {name}")
+    return gradient
