@@ -5,9 +5,9 @@
     python tools/bench/mutations.py --only survivors
     python tools/bench/mutations.py --list
 
-The errors are generated, see `mutants`. First the laws are tried on generated graphs that reach
-the error, then the small tests of the coupling. Exit code: 0, or 1 if an error goes unnoticed that
-is not known to change nothing.
+The errors are generated, see `mutants`. The laws are tried on generated graphs that reach an
+error, and the small tests of the coupling. Exit code: 0, or 1 if an error goes unnoticed that is
+not known to change nothing.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _try(wanted: Sequence[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             reaching = [graph for graph in graphs if graph.reaches(mutant)]
             started = time.perf_counter()
             with mutant.plant():
-                by = tests.noticed_by_a_graph(reaching) or tests.noticed_by_a_test()
+                by = tests.noticed_by(reaching)
             outcome = "noticed" if by else "survived"
             if not by and mutant.name in equivalent:
                 outcome, by = "changes nothing", equivalent[mutant.name]

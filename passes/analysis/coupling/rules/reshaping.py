@@ -137,11 +137,12 @@ def relate_repeat(site: Site) -> Axes:
 
 def cut_repeat(site: CutSite) -> None:
     """Repeat a dimension of size 1 as often as stays of it."""
-    source = site.axes(site.before.args[0])
+    source, axes = site.axes(site.before.args[0]), site.axes()
     name = "repeats" if site.before.target is aten.repeat.default else "dims"
-    repeats: list[Any] = list(argument(site.node, name))
-    source = (*[Atom(1)] * (len(repeats) - len(source)), *source)
-    for dim, (axis, result) in enumerate(zip(source, site.axes(), strict=False)):
+    given: list[Any] = list(argument(site.node, name))
+    repeats = [1] * (len(axes) - len(given)) + given  # a tile may name trailing dimensions alone
+    source = (*[Atom(1)] * (len(axes) - len(source)), *source)
+    for dim, (axis, result) in enumerate(zip(source, axes, strict=True)):
         if site.is_cut(result) and isinstance(repeats[dim], int):
             repeats[dim] = site.kept_size(result) // site.kept_size(axis)
     site.set_argument(name, repeats)

@@ -1,0 +1,112 @@
+"""Operators that move dimensions: what they repeat, and what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.fx import Node
+
+from support.builder import Builder, aten
+from support.laws import ROUNDING
+from support.small_programs import ROWS, largest_law_error, offered, reasons, through
+
+Form = Callable[[Builder, Node], Node]
+
+
+def test_a_view_that_splits_a_cat_across_its_parts_is_refused() -> None:
+    def step(b: Builder, h: Node) -> Node:
+        parts = b.call(aten.split_with_sizes.default, h, [3, 5], 1)
+        both = b.call(aten.cat.default, [b.part(parts, 1), b.part(parts, 0)], 1)
+        pairs = b.call(aten.tanh.default, b.call(aten.view.default, both, [ROWS, 4, 2]))
+        return b.call(aten.select.int, pairs, 2, 0)
+
+    program = through(step, after=4)
+    assert not offered(program)
+    for weight, dim in (("start.up", 0), ("start.down", 1)):
+        assert any(
+            "splits it across its parts" in reason for reason in reasons(program, weight, dim)
+        )
+
+
+REFUSED: dict[str, tuple[Form, str]] = {
+    "roll": (lambda b, h: b.call(aten.roll.default, h, [1], [1]), "change place by number"),
+    "roll all": (lambda b, h: b.call(aten.roll.default, h, [1]), "change place by number"),
+    "flip": (lambda b, h: b.call(aten.flip.default, h, [1]), "change place by number"),
+    "tril": (lambda b, h: b.call(aten.tril.default, h), "compared by number"),
+    "triu": (lambda b, h: b.call(aten.triu.default, h), "compared by number"),
+    "cumsum": (lambda b, h: b.call(aten.cumsum.default, h, 1), "runs along it in order"),
+    "sort": (lambda b, h: b.part(b.call(aten.sort.default, h, 1), 0), "runs along it in order"),
+    "argsort": (
+        lambda b, h: b.call(aten.to.dtype, b.call(aten.argsort.default, h, 1), torch.float64),
+        "runs along it in order",
+    ),
+    "pad": (lambda b, h: b.call(aten.pad.default, h, [1, -1]), "padded at its ends"),
+    "constant_pad": (
+        lambda b, h: b.call(aten.constant_pad_nd.default, h, [1, -1]),
+        "padded at its ends",
+    ),
+    "unfold": (
+        lambda b, h: b.call(aten.squeeze.dim, b.call(aten.unfold.default, h, 1, 8, 1), 1),
+        "windows overlap on it",
+    ),
+    "complex": (
+        lambda b, h: b.call(
+            aten.flatten.using_ints,
+            b.call(
+                aten.view_as_real.default,
+                b.call(aten.view_as_complex.default, b.call(aten.view.default, h, [ROWS, 4, 2])),
+            ),
+            1,
+        ),
+        "a real and an imaginary part",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_an_order_or_two_parts_stays(name: str) -> None:
+    form, why = REFUSED[name]
+    program = through(form)
+    assert any(why in reason for reason in reasons(program, "start.up", 0))
+    assert any(why in reason for reason in reasons(program, "start.down", 1))
+
+
+def test_channels_that_become_pixels_stay() -> None:
+    def step(b: Builder, h: Node) -> Node:
+        image = b.call(aten.view.default, h, [ROWS, 8, 1, 1])
+        shuffled = b.call(aten.pixel_shuffle.default, image, 2)
+        return b.call(aten.reshape.default, shuffled, [ROWS, 8])
+
+    program = through(step)
+    assert offered(program) == [("ffn-channel", 2)]
+    for weight, dim in (("start.up", 0), ("start.down", 1)):
+        assert set(reasons(program, weight, dim)) == {"it becomes part of an image's extent"}
+    assert largest_law_error(program) < ROUNDING
+
+
+def column(b: Builder, h: Node) -> Node:
+    """One number for each row: [10, 1]."""
+    return b.call(aten.linear.default, h, b.parameter("column", 1, 8))
+
+
+REPEATED: dict[str, Form] = {
+    "expand": lambda b, x: b.call(aten.expand.default, x, [ROWS, 8]),
+    "broadcast_to": lambda b, x: b.call(aten.broadcast_to.default, x, [ROWS, 8]),
+    "repeat": lambda b, x: b.call(aten.repeat.default, x, [1, 8]),
+    "tile": lambda b, x: b.call(aten.tile.default, x, [8]),
+    "repeat_interleave": lambda b, x: b.call(aten.repeat_interleave.self_int, x, 8, 1),
+    "with its size": lambda b, x: b.call(aten.repeat_interleave.self_int, x, 8, 1, output_size=8),
+}
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_what_is_repeated_is_repeated_less(name: str) -> None:
+    def step(b: Builder, h: Node) -> Node:
+        return b.call(aten.mul.Tensor, REPEATED[name](b, column(b, h)), b.parameter("scale", 8))
+
+    program = through(step)
+    assert ("query-head-in-group", 8) in offered(program) or ("ffn-channel", 8) in offered(program)
+    assert len(offered(program)) == 2
+    assert largest_law_error(program) < ROUNDING
