@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch.fx import Node
 
-from prunec.passes.ir import Entry, Program, Role
+from prunec.passes.analysis.remaining import Remaining, whole
+from prunec.passes.ir import Program, Role
 
 aten = torch.ops.aten
-_CONTRACTIONS = (aten.linear.default, aten.matmul.default, aten.bmm.default, aten.addmm.default)
+_CONTRACTIONS: dict[Any, int] = {
+    aten.linear.default: 1,
+    aten.matmul.default: 1,
+    aten.bmm.default: 1,
+    aten.addmm.default: 2,
+}  # to the place of the weight among the operands
 
 
 @dataclass(frozen=True)
@@ -41,13 +48,14 @@ class Cost:
 def measure(program: Program) -> Cost:
     """Count a program's sizes. Looks at shapes only."""
     parameters = {name: weight.numel() for name, weight in program.parameters().items()}
-    block = block_weights(program)
+    entries = [whole(entry) for entry in program.entries.values()]
+    block = block_weights(program, entries)
     return Cost(
         parameters=sum(parameters.values()),
         block_parameters=sum(count for name, count in parameters.items() if name in block),
         weight_bytes=sum(w.numel() * w.element_size() for w in program.weights.values()),
         kv_bytes_per_token=kv_bytes_per_token(program),
-        flops_per_token=_flops_per_token(program),
+        flops_per_token=sum(2 * program.weights[w].numel() for w in contracted_weights(entries[0])),
     )
 
 
@@ -63,55 +71,59 @@ def kv_bytes_per_token(program: Program) -> int:
     return total
 
 
-def block_weights(program: Program) -> frozenset[str]:
+def block_weights(program: Program, entries: Sequence[Remaining]) -> frozenset[str]:
     """Parameters of the blocks: those that reach a contraction other than the head's.
 
     The head is the last contraction before the logits. Tables that are looked up by the input
     (token and position embeddings) do not count, wherever else they are used.
+
+    Args:
+        program: Says which weights are parameters.
+        entries: What is left of each of its entry points.
     """
     found: set[str] = set()
     tables: set[str] = set()
-    for entry in program.entries.values():
-        reaching = _nodes_before_inner_contractions(entry)
-        for node, name in entry.weight_nodes():
+    for left in entries:
+        reaching = _nodes_before_inner_contractions(left)
+        nodes = set(left.nodes)
+        for node, name in left.entry.weight_nodes():
             if name not in program.buffers and node in reaching:
                 found.add(name)
-            if any(user.target is aten.embedding.default for user in node.users):
+            if any(u.target is aten.embedding.default and u in nodes for u in node.users):
                 tables.add(name)
     return frozenset(found - tables)
 
 
-def _nodes_before_inner_contractions(entry: Entry) -> set[Node]:
+def contracted_weights(left: Remaining) -> Iterator[str]:
+    """The weight of each contraction with one, in order."""
+    for node in left.nodes:
+        place = _CONTRACTIONS.get(node.target)
+        weight = node.args[place] if place is not None else None
+        if isinstance(weight, Node) and weight.name in left.entry.reads:
+            yield left.entry.reads[weight.name]
+
+
+def _nodes_before_inner_contractions(left: Remaining) -> set[Node]:
+    outputs = zip(left.entry.outputs, left.entry.output_nodes(), strict=True)
     heads = {
-        _last_contraction(node)
-        for port, node in zip(entry.outputs, entry.output_nodes(), strict=True)
+        _last_contraction(left, left.value(node))
+        for port, node in outputs
         if port.role is Role.LOGITS
     }
     reaching: set[Node] = set()
-    for node in reversed(list(entry.graph.nodes)):
+    for node in reversed(left.nodes):
         is_inner = node.target in _CONTRACTIONS and node not in heads
         if is_inner or node in reaching:
             reaching.add(node)
-            reaching.update(node.all_input_nodes)
+            reaching.update(left.operands(node))
     return reaching
 
 
-def _last_contraction(node: Node) -> Node | None:
+def _last_contraction(left: Remaining, node: Node) -> Node | None:
     """The contraction that makes this value, through elementwise steps of one operand."""
     while node.target not in _CONTRACTIONS:
-        if not node.all_input_nodes:
+        operands = left.operands(node)
+        if not operands:
             return None
-        node = node.all_input_nodes[0]
+        node = operands[0]
     return node
-
-
-def _flops_per_token(program: Program) -> int:
-    total = 0
-    entry = next(iter(program.entries.values()))
-    weights: Mapping[str, str] = entry.reads
-    for node in entry.graph.nodes:
-        if node.target in _CONTRACTIONS:
-            for operand in node.all_input_nodes[1:2]:
-                if operand.name in weights:
-                    total += 2 * program.weights[weights[operand.name]].numel()
-    return total
