@@ -104,6 +104,7 @@ def prune(job: Job, dense: Program, text: Text) -> Program:
         calibration=text.calibration.tokens,
         seed=job.recipe.calibration.seed,
         progress=job.terminal.progress,
+        notice=job.terminal.say,
         cache=cache_folder(),
     )
     records: list[Mapping[str, Any]] = []
