@@ -105,7 +105,7 @@ def require_budget(program: Program, passes: Sequence[Pass]) -> None:
         elif not step.is_exact:
             return
         elif step not in CLEAN:  # an exact pass that cleans nothing up may have left scores
-            context.scores = Scores("rehearsal", zeros)
+            context.scores = Scores("rehearsal", zeros, zeros)
 
 
 def require_space(program: Program, recipe: Recipe) -> None:

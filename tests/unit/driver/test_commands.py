@@ -52,7 +52,7 @@ def test_passes_are_listed_as_json() -> None:
     listed = {row["name"]: row for row in json.loads(result.stdout)["passes"]}
     assert listed["drop-no-ops"]["is_exact"]
     assert not listed["remove-structures"]["is_exact"]
-    assert listed["allocate"]["options"]["keep"] == 0.75
+    assert listed["allocate"]["options"]["floor"] == 0.1
     assert {row["owner"] for row in listed.values()} >= {"prunec"}
 
 
