@@ -79,23 +79,31 @@ def relate_gather(site: Site) -> Axes:
     x, index = site.axes(site.argument("self")), site.axes(site.argument("index"))
     dim = site.argument("dim") % len(x)
     _choose(site, x[dim], site.argument("index"))
-    for d, (axis, other) in enumerate(zip(x, index, strict=True)):
-        if d != dim and size(axis) == size(other):
-            site.unify(axis, other)
-        elif d != dim:
-            site.refuse(axis, "a gather takes only its first positions")
+    _share_beside(site, x, index, dim)
     return index
 
 
 def relate_scatter(site: Site) -> Axes:
-    """Write along one dimension at the positions of an index."""
+    """Write along one dimension at the positions of an index, what a source has there."""
     x, index = site.axes(site.argument("self")), site.axes(site.argument("index"))
     dim = site.argument("dim") % len(x)
     _choose(site, x[dim], site.argument("index"))
-    for d, (axis, other) in enumerate(zip(x, index, strict=True)):
-        if d != dim and size(axis) == size(other):
-            site.unify(axis, other)
+    _share_beside(site, x, index, dim)
+    for source in site.node.all_input_nodes[2:]:
+        _share_beside(site, site.axes(source), index, None)
     return x
+
+
+def _share_beside(site: Site, axes: Axes, index: Axes, dim: int | None) -> None:
+    """All dimensions but one are the index's own, or its first positions alone are used."""
+    for d, (axis, own) in enumerate(zip(axes, index, strict=True)):
+        if d == dim:
+            continue
+        if size(axis) == size(own):
+            site.unify(axis, own)
+        else:
+            site.refuse(axis, "only its first positions are used")
+            site.refuse(own, "only first positions are used along it")
 
 
 def relate_one_hot(site: Site) -> Axes:

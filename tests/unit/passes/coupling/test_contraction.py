@@ -7,7 +7,7 @@ from torch.fx import Node
 
 from support.builder import Builder, aten
 from support.laws import ROUNDING
-from support.small_programs import ROWS, largest_law_error, offered, through
+from support.small_programs import ROWS, Step, largest_law_error, offered, through
 
 
 def linear(b: Builder, h: Node) -> Node:
@@ -80,4 +80,35 @@ def test_attention_that_is_spelled_out_has_heads_and_widths(form: str) -> None:
 
     program = through(step, after=15)
     assert offered(program) == [("head", 3), ("kv-latent", 8), ("qk-dim", 4), ("vo-dim", 5)]
+    assert largest_law_error(program) < ROUNDING
+
+
+PRODUCERS: dict[str, Step] = {
+    "linear": lambda b, h: b.call(aten.linear.default, h, b.parameter("back", 8, 6)),
+    "addmm": lambda b, h: b.call(
+        aten.addmm.default, b.parameter("bias", 8), h, b.parameter("back", 6, 8)
+    ),
+    "matmul": lambda b, h: b.call(aten.matmul.default, h, b.parameter("back", 6, 8)),
+    "einsum": lambda b, h: b.call(aten.einsum.default, "nd,ed->ne", [h, b.parameter("back", 8, 6)]),
+    "conv1d": lambda b, h: b.call(
+        aten.squeeze.dim,
+        b.call(
+            aten.conv1d.default,
+            b.call(aten.unsqueeze.default, h, 2),
+            b.parameter("back", 8, 6, 1),
+        ),
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCERS)
+def test_a_stream_that_a_contraction_adds_to_is_residual(name: str) -> None:
+    def step(b: Builder, h: Node) -> Node:
+        inner = b.call(aten.linear.default, h, b.parameter("inner", 6, 8))
+        back = PRODUCERS[name](b, b.call(aten.tanh.default, inner))
+        return b.call(aten.add.Tensor, h, back)
+
+    program = through(step)
+    assert offered(program) == [("ffn-channel", 6), ("layer", 1), ("residual", 8)]
     assert largest_law_error(program) < ROUNDING

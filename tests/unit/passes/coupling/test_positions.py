@@ -73,3 +73,13 @@ def test_positions_that_become_numbers_refuse_the_axis(way: str) -> None:
     program = through(step, after=1 if way in ("slice", "select", "split") else BEST)
     assert not offered(program)
     assert any("uses positions along it as numbers" in r for r in reasons(program, "start.up", 0))
+
+
+def test_positions_choose_from_another_tensor_with_the_same_axis() -> None:
+    def step(b: Builder, h: Node) -> Node:
+        other = b.call(aten.linear.default, h, b.parameter("other", 8, 8))
+        return b.call(aten.gather.default, other, 1, best_by(b, h))
+
+    program = through(step, after=BEST)
+    assert offered(program) == [("expert", 8)]
+    assert largest_law_error(program) < ROUNDING

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 from torch.fx import Node
 
 from support.builder import Builder, aten
 from support.laws import ROUNDING
-from support.small_programs import largest_law_error, offered, through
+from support.small_programs import largest_law_error, offered, reasons, through
 
 Reduce = Callable[[Builder, Node], Node]
 
@@ -52,3 +53,16 @@ def test_a_removed_channel_still_counts_in_a_mean(name: str) -> None:
     program = through(lambda b, h: b.call(aten.mul.Tensor, h, MEANS[name](b, h)))
     assert offered(program) == [("ffn-channel", 8)]
     assert largest_law_error(program) < ROUNDING
+
+
+@pytest.mark.parametrize("op", [aten.max, aten.min])
+def test_where_the_largest_was_found_is_a_number_that_refuses_the_axis(
+    op: torch._ops.OpOverloadPacket,
+) -> None:
+    def step(b: Builder, h: Node) -> Node:
+        place = b.part(b.call(op.dim, h, 1, True), 1)
+        return b.call(aten.mul.Tensor, h, b.call(aten.to.dtype, place, torch.float64))
+
+    program = through(step)
+    assert not offered(program)
+    assert "largest value is used as a number" in reasons(program, "start.up", 0)[0]

@@ -110,3 +110,57 @@ def test_what_is_repeated_is_repeated_less(name: str) -> None:
     assert ("query-head-in-group", 8) in offered(program) or ("ffn-channel", 8) in offered(program)
     assert len(offered(program)) == 2
     assert largest_law_error(program) < ROUNDING
+
+
+SHARED: dict[str, Form] = {
+    "expand": lambda b, k: b.call(
+        aten.reshape.default,
+        b.call(aten.expand.default, b.call(aten.unsqueeze.default, k, 1), [3, 2, ROWS, 4]),
+        [6, ROWS, 4],
+    ),
+    "repeat": lambda b, k: b.call(aten.repeat.default, k, [2, 1, 1]),
+    "repeat_interleave": lambda b, k: b.call(aten.repeat_interleave.self_int, k, 2, 0),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_keys_that_are_repeated_make_groups_of_heads(name: str) -> None:
+    def step(b: Builder, h: Node) -> Node:
+        def part(role: str, count: int) -> Node:
+            y = b.call(aten.linear.default, h, b.parameter(role, count * 4, 8))
+            return b.call(aten.transpose.int, b.call(aten.view.default, y, [ROWS, count, 4]), 0, 1)
+
+        k, v = (SHARED[name](b, part(role, 3)) for role in ("k", "v"))
+        y = b.call(aten.scaled_dot_product_attention.default, part("q", 6), k, v)
+        return b.call(aten.reshape.default, b.call(aten.transpose.int, y, 0, 1), [ROWS, 24])
+
+    program = through(step, after=24)
+    kinds = [("kv-group", 3), ("kv-latent", 8), ("qk-dim", 4), ("query-head-in-group", 2)]
+    assert offered(program) == [*kinds, ("vo-dim", 4)]
+    assert largest_law_error(program) < ROUNDING
+
+
+def test_complex_numbers_beside_channels_that_are_cut_to_an_odd_number() -> None:
+    def step(b: Builder, h: Node) -> Node:
+        first, rest = (b.call(aten.slice.Tensor, h, 1, i, i + 4) for i in (0, 4))
+        pairs = b.call(aten.view.default, first, [ROWS, 2, 2])
+        real = b.call(aten.view_as_real.default, b.call(aten.view_as_complex.default, pairs))
+        return b.call(aten.cat.default, [b.call(aten.flatten.using_ints, real, 1), rest], 1)
+
+    program = through(step)
+    assert offered(program) == [("ffn-channel", 2), ("ffn-channel", 4)]
+    assert largest_law_error(program) < ROUNDING
+
+
+@pytest.mark.parametrize("name", ["full", "zeros", "ones", "new_ones", "new_full"])
+def test_constants_beside_channels_are_made_smaller(name: str) -> None:
+    def step(b: Builder, h: Node) -> Node:
+        source = (h,) if name.startswith("new") else ()
+        value = (0.5,) if name.endswith("full") else ()
+        dtype = {} if name.startswith("new") else {"dtype": torch.float64}
+        constant = b.call(getattr(aten, name).default, *source, [ROWS, 4], *value, **dtype)
+        return b.call(aten.cat.default, [h, constant], 1)
+
+    program = through(step, after=12)
+    assert offered(program) == [("ffn-channel", 4), ("ffn-channel", 8)]
+    assert largest_law_error(program) < ROUNDING
