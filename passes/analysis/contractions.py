@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.fx import Node
@@ -12,7 +13,12 @@ from prunec.passes.ir import Entry
 
 aten = torch.ops.aten
 
-_OPERANDS = {aten.linear: (0, 1), aten.addmm: (1, 2), aten.mm: (0, 1), aten.matmul: (0, 1)}
+_OPERANDS: dict[Any, tuple[int, int]] = {
+    aten.linear: (0, 1),
+    aten.addmm: (1, 2),
+    aten.mm: (0, 1),
+    aten.matmul: (0, 1),
+}
 """Where these operators take the activations and the matrix."""
 _TURNS = (aten.t, aten.numpy_T, aten.transpose, aten.swapaxes, aten.permute)
 """Operators that can do nothing to a matrix but turn it."""
@@ -71,9 +77,10 @@ def _untwist(node: Node) -> tuple[Node, bool]:
 
 
 def _is_identity(node: Node) -> bool:
-    packet = node.target.overloadpacket  # type: ignore[union-attr]
+    packet = getattr(node.target, "overloadpacket", None)
+    dims: Any = node.args[1:]
     if packet is aten.permute:
-        return [d % 2 for d in node.args[1]] == [0, 1]  # type: ignore[union-attr]
+        return [d % 2 for d in dims[0]] == [0, 1]
     if packet in (aten.transpose, aten.swapaxes):
-        return node.args[1] % 2 == node.args[2] % 2  # type: ignore[operator]
+        return bool(dims[0] % 2 == dims[1] % 2)
     return False
