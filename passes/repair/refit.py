@@ -5,21 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch.fx import Node
 
-from prunec.passes.analysis.coupling import find_structures
-from prunec.passes.contract import Context, Pass, PassError, explained
-from prunec.passes.ir import Entry, Program, language_feeds
-from prunec.passes.ir.selection import kept
+from prunec.passes.contract import Context, Pass, PassError
+from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
-from prunec.passes.plan import PlanError
+from prunec.passes.repair.narrowed import Narrowed, narrowed_contractions
 
 _BATCH = 8  # windows a forward pass
 
 
 @dataclass(frozen=True)
 class Refit(Pass):
-    """Refit every linear layer whose inputs were cut to what the whole layer would return.
+    """Refit every contraction whose inputs were cut to what the whole one would return.
 
     Layers are taken in order, and each sees what the cut and refitted layers before it produce.
     With Z all inputs that the whole layer would get there, X those that stay, W the whole weight
@@ -48,78 +45,57 @@ class Refit(Pass):
 
     def apply(self, program: Program, context: Context) -> Program:
         """See the class."""
-        reference, plan = context.reference, context.plan
-        if reference is None or plan is None:
-            raise PassError("there is no cut to repair: put refit after remove-structures")
+        narrowed = narrowed_contractions(program, context)
         windows = context.require_calibration("refit")
-        targets = narrowed_layers(program, reference)
-        if not targets:
+        if not narrowed:
             return program
-        coupling = context.analyse(find_structures, reference)
-        with explained(PlanError, "the plan of this run is not that of the cut"):
-            selection = plan.selection(reference, coupling)
+        reference = context.reference
+        assert reference is not None
         feeds = [language_feeds(reference.main, batch) for batch in windows.split(_BATCH)]
-        run = StagedRun(reference, reference.main, feeds, [node.name for node in targets])
+        names = [layer.contraction.node.name for layer in narrowed]
+        run = StagedRun(reference, reference.main, feeds, names)
         changed: dict[str, torch.Tensor] = {}
-        with torch.no_grad():
-            for node in context.progress(targets, "Refit", len(targets)):
-                name = program.main.reads[_weight_of(node).name]
-                axis = coupling.weight_axes[name][1]
-                stays = torch.from_numpy(kept(axis, selection))
-                changed[name] = self._solve(node.name, run, run.weights[name], stays, len(feeds))
-                masked = torch.zeros_like(run.weights[name])
-                masked[:, stays] = changed[name]
-                run.weights[name] = masked
+        for layer in context.progress(narrowed, "Refit", len(narrowed)):
+            contraction = layer.contraction
+            matrix = contraction.matrix(run.weights)
+            masked = torch.zeros_like(matrix)
+            masked[:, layer.stays] = self._solve(layer, run, len(feeds), context)
+            run.weights[contraction.weight] = contraction.stored(masked)
+            changed[contraction.weight] = contraction.stored(masked[:, layer.stays].contiguous())
         return program.with_weights(changed)
 
+    @torch.no_grad()
     def _solve(
-        self, target: str, run: StagedRun, weight: torch.Tensor, stays: torch.Tensor, batches: int
+        self, layer: Narrowed, run: StagedRun, batches: int, context: Context
     ) -> torch.Tensor:
-        """The new weight of one layer, [out, inputs that stay]."""
-        goes = torch.ones(weight.shape[1], dtype=torch.bool)
-        goes[stays] = False
-        gram = torch.zeros(len(stays), len(stays), dtype=torch.float64)
-        cross = torch.zeros(len(stays), weight.shape[0], dtype=torch.float64)
+        """The new matrix of one layer, [out, inputs that stay]."""
+        contraction = layer.contraction
+        target = contraction.node.name
+        matrix = contraction.matrix(run.weights)
+        gram = torch.zeros(len(layer.stays), len(layer.stays), dtype=torch.float64)
+        cross = torch.zeros(len(layer.stays), len(matrix), dtype=torch.float64)
+        tokens = 0
         for batch in range(batches):
             node = run.advance(target, batch)
-            inputs = run.operand(node, 0, batch).flatten(0, -2)  # [tokens, in]
-            x = inputs[:, stays]
-            lost = inputs[:, goes] @ weight[:, goes].T  # [tokens, out]
+            inputs = run.operand(node, contraction.operand, batch)
+            inputs = inputs.reshape(-1, inputs.shape[-1])  # [tokens, in]
+            x = inputs[:, layer.stays]
+            lost = inputs[:, layer.goes] @ matrix[:, layer.goes].T  # [tokens, out]
             gram += (x.T @ x).double()
             cross += (x.T @ lost).double()
+            tokens += len(x)
         if not (torch.isfinite(gram).all() and torch.isfinite(cross).all()):
             raise PassError(f"activations at {target} are not finite: check the checkpoint")
-        gram.diagonal().add_(self.ridge * gram.diagonal().mean().clamp_min(1e-30))
+        gram.diagonal().add_(self._damping(gram, tokens, target, context))
         step = torch.cholesky_solve(cross, torch.linalg.cholesky(gram))  # [in, out]
-        return (weight[:, stays].double() + step.T).to(weight.dtype)
+        return (matrix[:, layer.stays].double() + step.T).to(matrix.dtype)
 
-
-def narrowed_layers(program: Program, reference: Program) -> list[Node]:
-    """Linear layers that sum over fewer inputs than in the reference, in graph order.
-
-    Layers whose outputs were cut as well have nothing to aim at and are left out.
-    """
-    uncut = {n.name: n for n in _linears(reference.main)}
-    found = []
-    for node in _linears(program.main):
-        if node.name not in uncut:
-            continue
-        before = uncut[node.name].args[1].meta["val"].shape  # type: ignore[union-attr]
-        after = _weight_of(node).meta["val"].shape
-        if after[1] < before[1] and after[0] == before[0]:
-            found.append(node)
-    return found
-
-
-def _linears(entry: Entry) -> list[Node]:
-    return [
-        node
-        for node in entry.graph.nodes
-        if node.target is torch.ops.aten.linear.default and _weight_of(node).name in entry.reads
-    ]
-
-
-def _weight_of(node: Node) -> Node:
-    weight = node.args[1]
-    assert isinstance(weight, Node)
-    return weight
+    def _damping(self, gram: torch.Tensor, tokens: int, target: str, context: Context) -> float:
+        """The ridge; more of it where there are fewer tokens than inputs."""
+        lack = max(1.0, len(gram) / tokens)
+        if lack > 1:
+            context.notice(
+                f"refit: {target} has {len(gram)} inputs and the calibration text {tokens} "
+                f"tokens: the ridge is {lack:.1f} times what it would be; give it more text"
+            )
+        return lack * self.ridge * max(float(gram.diagonal().mean()), 1e-30)

@@ -11,7 +11,7 @@ from prunec.passes.ir import Program, execute, language_feeds
 from prunec.passes.ir.staged import StagedRun
 from prunec.passes.plan import Cut, Plan
 from prunec.passes.repair import Refit
-from prunec.passes.repair.refit import narrowed_layers
+from prunec.passes.repair.narrowed import narrowed_contractions
 from prunec.passes.surgery import cut_program
 from support.models import random_tokens, small_program
 from support.oracle import relative_error
@@ -69,15 +69,15 @@ def test_removing_a_duplicated_channel_costs_nothing_after_the_refit() -> None:
 
 
 def test_only_layers_that_lost_inputs_are_refitted() -> None:
-    after, _ = cut(PROGRAM, "ffn-channel", slice(0, 70))
-    names = [node.args[1].name for node in narrowed_layers(after, PROGRAM)]  # type: ignore[union-attr]
+    after, context = cut(PROGRAM, "ffn-channel", slice(0, 70))
+    names = [layer.contraction.weight for layer in narrowed_contractions(after, context)]
     assert len(names) == 2
     assert all("down_proj" in name for name in names)
 
 
 def test_without_a_cut_or_without_text_it_says_what_is_missing() -> None:
     after, context = cut(PROGRAM, "ffn-channel", slice(0, 70))
-    with pytest.raises(PassError, match="put refit after remove-structures"):
+    with pytest.raises(PassError, match="put the repair after remove-structures"):
         Refit().apply(after, Context(calibration=TOKENS))
     with pytest.raises(PassError, match="needs calibration text"):
         Refit().apply(after, replace(context, calibration=None))
@@ -95,10 +95,10 @@ def test_a_later_layer_is_fitted_on_what_the_refitted_layers_before_it_produce()
     # Half of the layers' own loss: fitting on the uncut inputs instead would miss it.
     after, context = cut(PROGRAM, "ffn-channel", slice(0, 40))
     refitted = Refit(ridge=TINY_RIDGE).apply(after, context)
-    second = narrowed_layers(after, PROGRAM)[1].name
+    layer = narrowed_contractions(after, context)[1].contraction
+    second = layer.node.name
     run = StagedRun(refitted, refitted.main, [language_feeds(refitted.main, TOKENS)], [second])
     x = run.operand(run.advance(second, 0), 0, 0).flatten(0, -2)
-    name = refitted.main.reads[narrowed_layers(after, PROGRAM)[1].args[1].name]  # type: ignore[union-attr]
     masked = dict(PROGRAM.weights)
     first = next(n for n in masked if "layers.0.mlp.down_proj" in n)
     masked[first] = torch.zeros_like(masked[first])
@@ -107,4 +107,4 @@ def test_a_later_layer_is_fitted_on_what_the_refitted_layers_before_it_produce()
     run = StagedRun(whole, whole.main, [language_feeds(whole.main, TOKENS)], [second])
     wanted = run.peek(run.advance(second, 0), 0).flatten(0, -2)
     expected = torch.linalg.lstsq(x, wanted).solution.T
-    assert relative_error(refitted.weights[name], expected) < SAME_SOLUTION
+    assert relative_error(refitted.weights[layer.weight], expected) < SAME_SOLUTION
