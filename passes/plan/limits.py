@@ -12,6 +12,9 @@ from prunec.passes.plan.numbers import is_named, number_of, require_known
 SPANNING = ("residual", "layer")
 """Kinds that run through the whole depth: an index of theirs is not that of a layer."""
 
+_COUNTED = ("kv-group", "head", "query-head-in-group", "expert", "layer")
+"""Kinds that count blocks and are no widths: `multiple` means nothing for them."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -58,7 +61,8 @@ class LimitRules:
         Args:
             coupling: Where they are from.
             structures: Those that are allocated.
-            finest: The kind that goes in groups of `multiple` where nothing else is said.
+            finest: The kind of which a multiple of `multiple` stays where nothing else is said;
+                only where its units are a width.
             multiple: See `finest`.
 
         Raises:
@@ -67,10 +71,11 @@ class LimitRules:
         for option in ("floors", "ceilings", "multiples"):
             require_known(option, list(getattr(self, option)), coupling)
         whole = self._protected(coupling)
+        wide = {finest} - set(_COUNTED)
         return [
             Limits(s.size, s.size)
             if s.name in whole
-            else self._limits(coupling, s, multiple if s.kind == finest else 1, whole)
+            else self._limits(coupling, s, multiple if s.kind in wide else 1, whole)
             for s in structures
         ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,8 +27,8 @@ def require_reachable(problem: Problem, options: Mapping[str, Any]) -> None:
         return
     found = "; ".join(
         f"{b.option}={b.share:g} asks for {b.limit:,} of {b.whole:,} {OPTIONS[b.option][1]}, and "
-        f"{b.of(least):,} ({b.option}={b.of(least) / b.whole:.4f}) is the least that is left"
-        for b in missed
+        f"{left:,} ({b.option}={_rounded_up(left / b.whole)}) is the least that is left"
+        for b, left in ((b, b.of(least)) for b in missed)
     )
     names = " and ".join(b.option for b in missed)
     others = {s.kind for s in problem.coupling.structures} - set(options["kinds"])
@@ -36,6 +37,11 @@ def require_reachable(problem: Problem, options: Mapping[str, Any]) -> None:
         f"({options['floor']:g}){_also(options)}, or add kinds to {options['kinds']}; this program "
         f"also has {', '.join(sorted(others)) or 'no others'}"
     )
+
+
+def _rounded_up(share: float) -> float:
+    """To four digits, so that a budget of this share can be reached."""
+    return math.ceil(share * 10_000) / 10_000
 
 
 def _also(options: Mapping[str, Any]) -> str:

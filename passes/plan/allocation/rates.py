@@ -12,9 +12,9 @@ from prunec.passes.plan.problem import Problem, Step, extend
 def cut_at_rates(problem: Problem, speeds: Sequence[float]) -> list[Step]:
     """Cut each kind at one rate for all its structures, times each one's speed.
 
-    Kinds of few large units are rounded to whole units first, at the rate that the tightest of
-    the budgets they save of asks for. The kind of the smallest units then takes what is left of
-    each budget, in turn over the structures; larger kinds follow where that is not enough.
+    Kinds of few large units are rounded to whole units first, at the rate of the tightest budget
+    of which smaller units save too. The smallest units that save of a budget then take what is
+    left of it, in turn over the structures; larger ones follow where that is not enough.
 
     Args:
         problem: What to decide about.
@@ -23,13 +23,14 @@ def cut_at_rates(problem: Problem, speeds: Sequence[float]) -> list[Step]:
     values = [problem.scores[s.name] for s in problem.structures]
     removed = problem.forced(values)
     kinds = coarse_to_fine(problem.structures)
-    for kind in kinds[:-1]:
+    for depth, kind in enumerate(kinds[:-1]):
         if problem.hold(removed):
             break
-        places = [p for p, s in enumerate(problem.structures) if s.kind == kind]
-        rate = max((1 - b.share for b in problem.budgets if _saves(problem, places, b)), default=0)
-        for place in places:
-            removed += _down_to(problem, place, rate * speeds[place], removed)
+        left_to_finer = [b for b in problem.budgets if _saves(problem, kinds[depth + 1 :], b)]
+        rate = max((1 - b.share for b in left_to_finer if _saves(problem, [kind], b)), default=0)
+        for place, structure in enumerate(problem.structures):
+            if structure.kind == kind:
+                removed += _down_to(problem, place, rate * speeds[place], removed)
     for budget in problem.budgets_in_turn():
         for kind in reversed(kinds):
             candidates = _in_turn(problem, kind, budget, speeds, removed)
@@ -46,7 +47,8 @@ def coarse_to_fine(structures: Sequence[Structure]) -> list[str]:
     return sorted(finest, key=lambda kind: (-finest[kind], -order.index(kind)))
 
 
-def _saves(problem: Problem, places: Sequence[int], budget: Budget) -> bool:
+def _saves(problem: Problem, kinds: Sequence[str], budget: Budget) -> bool:
+    places = (place for place, s in enumerate(problem.structures) if s.kind in kinds)
     return any(problem.saves(place, budget).any() for place in places)
 
 
