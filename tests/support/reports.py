@@ -35,9 +35,29 @@ def example_report() -> dict[str, Any]:
         },
         "sentence": {"prompt": "Capital of France?", "before": "Paris.", "after": "Paris!"},
         "kinds": [
-            {"kind": "kv-group", "layers": [_layer(0, 3, 2), _layer(1, 3, 3)]},
-            {"kind": "ffn-channel", "layers": [_layer(0, 1536, 1000), _layer(1, 1536, 700)]},
+            {"kind": "kv-group", "place": "layer", "layers": [_layer(0, 3, 2), _layer(1, 3, 3)]},
+            {
+                "kind": "ffn-channel",
+                "place": "layer",
+                "layers": [_layer(0, 1536, 1000), _layer(1, 1536, 700)],
+            },
         ],
+        "plan": {
+            "criterion": "activation",
+            "method": "global",
+            "options": {"standardise": "z-score", "kind_weights": ["kv-group=2"]},
+            "budgets": [
+                {
+                    "budget": "keep",
+                    "what": "block parameters",
+                    "asked": 0.75,
+                    "reached": 0.75,
+                    "before": 106_202_880,
+                    "limit": 79_652_160,
+                    "after": 79_652_160,
+                }
+            ],
+        },
         "passes": [
             {
                 "name": "remove-structures",

@@ -18,12 +18,16 @@ def draw_kept(kind: Mapping[str, Any]) -> Markup:
     """Columns of one structure kind, one for each layer: what was kept of what was there.
 
     Args:
-        kind: ``kind`` and ``layers``, each with ``index``, ``size`` and ``kept``.
+        kind: ``kind``, ``place`` (what a column is) and ``layers``, each with ``index``, ``size``
+            and ``kept``.
     """
     layers: Sequence[Mapping[str, int]] = kind["layers"]
     most = max(layer["size"] for layer in layers)
     step = min(_WIDEST, (_WIDTH - _LEFT) / len(layers))
-    columns = [_column(position * step, step, layer, most) for position, layer in enumerate(layers)]
+    columns = [
+        _column(position * step, step, layer, most, kind["place"])
+        for position, layer in enumerate(layers)
+    ]
     every = -(-len(layers) // 12)  # a dozen labels at most
     labels = [
         _label(_LEFT + (position + 0.5) * step, layer["index"])
@@ -33,14 +37,14 @@ def draw_kept(kind: Mapping[str, Any]) -> Markup:
     lines = [_grid_line(most, share) for share in (0.0, 0.5, 1.0)]
     total = sum(layer["size"] for layer in layers)
     kept = sum(layer["kept"] for layer in layers)
-    caption = escape(f"{kind['kind']}: {kept} of {total} kept, by layer")
+    caption = escape(f"{kind['kind']}: {kept} of {total} kept, by {kind['place']}")
     return Markup(
         f'<svg class="chart" role="img" aria-label="{caption}" '
         f'viewBox="0 0 {_WIDTH} {_TOP + _HEIGHT + 20}">{"".join(lines + columns + labels)}</svg>'
     )
 
 
-def _column(offset: float, step: float, layer: Mapping[str, int], most: int) -> str:
+def _column(offset: float, step: float, layer: Mapping[str, int], most: int, place: str) -> str:
     left, width = _LEFT + offset + step * 0.12, step * 0.76
     full, kept = (_HEIGHT * layer[key] / most for key in ("size", "kept"))
     bars = "".join(
@@ -48,7 +52,7 @@ def _column(offset: float, step: float, layer: Mapping[str, int], most: int) -> 
         f'width="{width:.1f}" height="{height:.1f}" rx="2"/>'
         for name, height in (("cut", full), ("kept", kept))
     )
-    title = f"layer {layer['index']}: {layer['kept']} of {layer['size']} kept"
+    title = f"{place} {layer['index']}: {layer['kept']} of {layer['size']} kept"
     return f"<g><title>{title}</title>{bars}</g>"
 
 

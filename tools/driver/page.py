@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from prunec.driver.budgets import describe_budget, describe_method
 from prunec.driver.charts import draw_kept
 from prunec.driver.formats import (
     format_bytes,
@@ -30,6 +31,7 @@ def render_page(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "budget": describe_budget,
         "bytes": format_bytes,
         "change": format_change,
         "count": format_count,
@@ -42,7 +44,9 @@ def render_page(report: Report) -> str:
         report=report,
         lead=write_lead(report),
         cards=build_cards(report),
+        layer_kinds=[kind for kind in report["kinds"] if kind["place"] == "layer"],
         layer_rows=build_layer_rows(report["kinds"]),
+        method=describe_method(report["plan"]),
         machine=_describe_machine(report),
         slowest=max(report["stages"].values()),
     )
@@ -109,8 +113,15 @@ def _quality_card(label: str, value: str, note: str, share: float | None) -> dic
 
 
 def build_layer_rows(kinds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each layer, with a cell for each structure kind; None where it has none."""
-    tables = [{layer["index"]: layer for layer in kind["layers"]} for kind in kinds]
+    """One row for each layer, with a cell for each structure kind; None where it has none.
+
+    Kinds that run through all layers have no cells.
+    """
+    tables = [
+        {layer["index"]: layer for layer in kind["layers"]}
+        for kind in kinds
+        if kind["place"] == "layer"
+    ]
     indices = sorted({index for table in tables for index in table})
     return [{"index": i, "cells": [table.get(i) for table in tables]} for i in indices]
 

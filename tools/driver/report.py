@@ -57,6 +57,7 @@ def build_report(job: Job, dense: Program, pruned: Program) -> Report:
         "quality": results["evaluate"]["quality"],
         "sentence": results["evaluate"]["sentence"],
         "kinds": results["passes"]["kinds"],
+        "plan": results["passes"]["plan"],
         "passes": results["passes"]["records"],
         "calibration": results["passes"]["calibration"],
         "folder": str(job.recipe.output.folder),

@@ -17,6 +17,7 @@ from prunec.backends.tensorrt import build_engine
 from prunec.backends.torch import TorchRunner
 from prunec.driver.answers import answer
 from prunec.driver.artefact import load_weights
+from prunec.driver.kept import kept_by_kind
 from prunec.driver.preflight import engine_options
 from prunec.driver.recipe import Recipe, text_specs
 from prunec.driver.staging import Staging
@@ -31,7 +32,7 @@ from prunec.frontend.sources import Checkpoint, cache_folder
 from prunec.passes.contract import Context, Pass, Record
 from prunec.passes.ir import Program, cast, load_program, save_program
 from prunec.passes.manager import run_pipeline
-from prunec.passes.plan import Plan, save_plan
+from prunec.passes.plan import save_plan
 
 
 @dataclass(frozen=True)
@@ -128,17 +129,9 @@ def prune(job: Job, dense: Program, text: Text) -> Program:
             save_plan(context.plan, job.staging.folder / "plan.json")
         result["records"] = records
         result["kinds"] = kept_by_kind(context.plan)
+        result["plan"] = dict(context.plan.reasons) if context.plan is not None else None
         result["calibration"] = dict(text.calibration.description)
     return pruned
-
-
-def kept_by_kind(plan: Plan | None) -> list[dict[str, Any]]:
-    """For each kind of structure and each layer, how many units there were and stay."""
-    kinds: dict[str, list[dict[str, int]]] = {}
-    for cut in plan.cuts if plan is not None else ():
-        layer = {"index": cut.index, "size": cut.size, "kept": cut.kept_count}
-        kinds.setdefault(cut.kind, []).append(layer)
-    return [{"kind": kind, "layers": layers} for kind, layers in kinds.items()]
 
 
 def write_onnx_folder(job: Job, pruned: Program) -> None:

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from prunec.driver.budgets import describe_budget, describe_method
 from prunec.driver.formats import (
     format_bytes,
     format_change,
@@ -32,6 +33,7 @@ def summarise(report: Report) -> RenderableType:
     spent = format_seconds(sum(report["stages"].values()))
     return Group(
         _numbers(report),
+        *_budgets(report),
         *_answers(report),
         _files(report),
         Text(f"Everything took {spent}; open {report['folder']}/report.html in a browser."),
@@ -53,6 +55,13 @@ def _numbers(report: Report) -> Table:
     table.add_row("KL divergence to dense", "", f"{quality['kl_nats']:.3f}", "nats")
     table.add_row("Top-1 agreement with dense", "", format_rate(quality["top1_agreement"]), "")
     return table
+
+
+def _budgets(report: Report) -> Iterator[RenderableType]:
+    method = describe_method(report["plan"])
+    if method:
+        yield Text(f"\n{method}", style="bold")
+        yield from (Text(f"  {describe_budget(b)}") for b in report["plan"]["budgets"])
 
 
 def _answers(report: Report) -> Iterator[RenderableType]:

@@ -2,6 +2,7 @@ import json
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from prunec.driver.formats import (
     format_bytes,
@@ -11,8 +12,10 @@ from prunec.driver.formats import (
     format_kind,
     format_seconds,
 )
-from prunec.driver.page import render_page
+from prunec.driver.kept import kept_by_kind
+from prunec.driver.page import build_layer_rows, render_page
 from prunec.driver.summary import summarise
+from prunec.passes.plan import Cut, Plan
 from support.reports import example_report
 
 
@@ -46,19 +49,50 @@ def test_a_report_without_cuts_has_no_plot(report: dict[str, Any]) -> None:
     assert "What was kept" not in render_page(report)
 
 
+def test_the_page_and_the_summary_tell_the_method_and_what_it_reached(
+    report: dict[str, Any],
+) -> None:
+    told = (
+        "activation scores, allocated by global, standardise=z-score kind_weights=kv-group=2",
+        "75.0 % of the block parameters stay (79,652,160 of 106,202,880); keep=0.75 allows",
+    )
+    page, summary = render_page(report), _printed(report)
+    assert all(text in page and text in summary for text in told)
+
+
+@pytest.mark.parametrize("plan", [None, {"criterion": "by hand"}])
+def test_a_plan_of_another_origin_has_no_method(
+    report: dict[str, Any], plan: dict[str, Any] | None
+) -> None:
+    report["plan"] = plan
+    assert "allocated by" not in render_page(report) + _printed(report)
+
+
+def test_branches_are_drawn_one_by_one_and_are_no_layers(report: dict[str, Any]) -> None:
+    cuts = (Cut("layer/a", "layer", 0, 3, (0, 2)), Cut("residual/a", "residual", 0, 8, (1, 2)))
+    report["kinds"] += kept_by_kind(Plan(cuts, ""))
+    page = render_page(report)
+    for text in ("branch 1: 0 of 1 kept", "branch 2: 1 of 1 kept", "stream 0: 2 of 8 kept"):
+        assert text in page
+    assert "layer 0: 2 of 8" not in page
+    assert [len(row["cells"]) for row in build_layer_rows(report["kinds"])] == [2, 2]
+
+
 def test_what_models_say_is_escaped(report: dict[str, Any]) -> None:
     report["sentence"]["after"] = "<script>alert(1)</script>"
     assert "<script>" not in render_page(report)
 
 
 def test_the_summary_names_files_and_next_commands(report: dict[str, Any]) -> None:
-    from rich.console import Console
+    for text in ("out/onnx/", "prunec check out", "7.94", "x 1.50", "Paris"):
+        assert text in _printed(report)
 
+
+def _printed(report: dict[str, Any]) -> str:
     console = Console(width=120)
     with console.capture() as captured:
         console.print(summarise(report))
-    for text in ("out/onnx/", "prunec check out", "7.94", "x 1.50", "Paris"):
-        assert text in captured.get()
+    return captured.get()
 
 
 def test_numbers_are_short_and_have_units() -> None:
