@@ -89,3 +89,13 @@ def test_what_a_window_slides_over_is_refused(window: str) -> None:
         assert "a window slides over it" in reasons(program, weight, dim)
     assert {size for _, size in offered(program)} == {2}
     assert largest_law_error(program) < ROUNDING
+
+
+def test_a_stream_that_a_convolution_in_groups_adds_to_is_residual() -> None:
+    def step(b: Builder, h: Node) -> Node:
+        inner = b.call(aten.tanh.default, convolve(2)(b, h))
+        return b.call(aten.add.Tensor, h, convolve(2)(b, inner))
+
+    program = through(step)
+    assert ("residual", 4) in offered(program)
+    assert largest_law_error(program) < ROUNDING
