@@ -34,13 +34,25 @@ class ObsGreedy(ConsumerCriterion):
         is_fine = all(consumer.inputs_per_unit().max() == 1 for consumer in consumers)
         size = consumers[0].size
         batch = max(1, size // _ROUNDS) if is_fine else 1
-        order, growth = removal_order(layer_states(consumers, context), size, batch)
-        result = torch.zeros(size, dtype=torch.float64)
-        least = 0.0
-        for unit, loss in zip(order.tolist(), growth.tolist(), strict=True):
-            least = max(loss, math.nextafter(least, math.inf))  # equal scores would lose the order
-            result[unit] = least
-        return result
+        return scores_in_order(*removal_order(layer_states(consumers, context), size, batch))
+
+
+def scores_in_order(order: torch.Tensor, growth: torch.Tensor) -> torch.Tensor:
+    """Give each unit its growth, raised where need be for each to score above those before it.
+
+    Args:
+        order: The units in the order in which they went: [size].
+        growth: Of the loss with each of them: [size].
+
+    Returns:
+        The score of each unit by its number: [size], float64.
+    """
+    result = torch.zeros(len(order), dtype=torch.float64)
+    least = 0.0
+    for unit, loss in zip(order.tolist(), growth.tolist(), strict=True):
+        least = max(loss, math.nextafter(least, math.inf))  # equal scores would lose the order
+        result[unit] = least
+    return result
 
 
 def removal_order(
