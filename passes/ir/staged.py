@@ -67,6 +67,11 @@ class StagedRun:
         """An operand of a node that is about to run."""
         return self._value(node.args[position], self._values[batch])
 
+    def read(self, node: Node, batch: int) -> torch.Tensor:
+        """A value that a node which is about to run, or a later one, reads."""
+        result: torch.Tensor = self._value(node, self._values[batch])
+        return result
+
     def peek(self, node: Node, batch: int) -> torch.Tensor:
         """What a node that is about to run would return with the weights as they are."""
         result: torch.Tensor = self._call(node, self._values[batch])

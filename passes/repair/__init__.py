@@ -1,5 +1,7 @@
 """Passes that heal what was cut."""
 
+from prunec.passes.repair.compensate_bias import CompensateBias
+from prunec.passes.repair.reconstruct import Reconstruct
 from prunec.passes.repair.refit import Refit
 
-__all__ = ["Refit"]
+__all__ = ["CompensateBias", "Reconstruct", "Refit"]

@@ -5,35 +5,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.contract import Context, PassError
 from prunec.passes.ir import Program, execute, language_feeds
 from prunec.passes.ir.staged import StagedRun
-from prunec.passes.plan import Cut, Plan
 from prunec.passes.repair import Refit
 from prunec.passes.repair.narrowed import narrowed_contractions
-from prunec.passes.surgery import cut_program
-from support.models import random_tokens, small_program
+from support.cuts import TOKENS, cut
+from support.models import small_program
 from support.oracle import relative_error
 
 PROGRAM = small_program(torch.float64)
-TOKENS = random_tokens(8, 48)
 # The ridge pulls a little towards the unrepaired weight; without it only rounding is left.
 TINY_RIDGE = 1e-12
 DUPLICATE_COST = 1e-6
 SAME_SOLUTION = 1e-5  # of two solvers, one of which squares the condition number
-
-
-def cut(program: Program, kind: str, keep: slice) -> tuple[Program, Context]:
-    """The program without some units of every structure of a kind, and what its repair needs."""
-    coupling = find_structures(program)
-    cuts = tuple(
-        Cut(s.name, s.kind, s.index, s.size, tuple(range(s.size))[keep])
-        for s in coupling.of_kind(kind)
-    )
-    plan = Plan(cuts, program.fingerprint())
-    context = Context(calibration=TOKENS, reference=program, plan=plan)
-    return cut_program(program, coupling, plan.selection(program, coupling)), context
 
 
 def error(program: Program) -> float:

@@ -1,0 +1,89 @@
+"""Windows of a graph: what lies between two values of a residual stream, as a function."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from prunec.passes.analysis.coupling import Coupling
+from prunec.passes.analysis.coupling.branches import Branch
+from prunec.passes.ir import Entry, Program
+
+
+@dataclass(frozen=True)
+class Window:
+    """The nodes that compute one value of a stream from an earlier one.
+
+    Attributes:
+        entry: Whose graph it is part of.
+        nodes: In graph order; the last one is the later value.
+        given: The values from outside that they read, weights left out; all of them are there when
+            the first node runs.
+        reads: The weights that they read, by placeholder.
+    """
+
+    entry: Entry
+    nodes: tuple[Node, ...]
+    given: tuple[Node, ...]
+    reads: Mapping[Node, str]
+
+    @property
+    def result(self) -> Node:
+        """The later value of the stream."""
+        return self.nodes[-1]
+
+    def own_weights(self) -> list[str]:
+        """The parameters that nothing outside of the window reads."""
+        inside = set(self.nodes)
+        counts = Counter(self.entry.reads.values())
+        return [
+            name
+            for node, name in self.reads.items()
+            if counts[name] == 1 and all(user in inside for user in node.users)
+        ]
+
+    def run(self, given: Mapping[Node, Any], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Compute the later value.
+
+        Args:
+            given: Values of `given`.
+            weights: By name, those of `reads` at least.
+        """
+        values = dict(given) | {node: weights[name] for node, name in self.reads.items()}
+        for node in self.nodes:
+            args = torch.fx.map_arg(node.args, values.__getitem__)
+            kwargs = torch.fx.map_arg(node.kwargs, values.__getitem__)
+            values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        return values[self.result]  # type: ignore[no-any-return]
+
+
+def find_windows(program: Program, coupling: Coupling) -> list[Window]:
+    """One window for each residual branch, in graph order; none where there is no stream."""
+    order = {node: place for place, node in enumerate(program.main.graph.nodes)}
+    branches = [branch for found in coupling.branches for branch in found.branches]
+    return [
+        _window(program.main, branch, order)
+        for branch in sorted(branches, key=lambda branch: order[branch.add])
+    ]
+
+
+def _window(entry: Entry, branch: Branch, order: Mapping[Node, int]) -> Window:
+    """What the sum depends on and comes after the stream's earlier value."""
+    after = order[branch.stream]
+    inside = {branch.add}
+    queue = [branch.add]
+    while queue:
+        new = [n for n in queue.pop().all_input_nodes if n not in inside and order[n] > after]
+        inside.update(new)
+        queue += new
+    nodes = tuple(sorted(inside, key=order.__getitem__))
+    outside = dict.fromkeys(
+        operand for node in nodes for operand in node.all_input_nodes if operand not in inside
+    )
+    reads = {node: entry.reads[node.name] for node in outside if node.name in entry.reads}
+    return Window(entry, nodes, tuple(n for n in outside if n not in reads), reads)

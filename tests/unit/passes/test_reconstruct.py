@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from prunec.passes.analysis.coupling import find_structures
+from prunec.passes.contract import Context, PassError
+from prunec.passes.ir import Program, language_feeds
+from prunec.passes.ir.staged import StagedRun
+from prunec.passes.repair import Reconstruct, Refit
+from prunec.passes.repair.windows import find_windows
+from support.architectures import architecture_program
+from support.cuts import TOKENS, cut
+from support.models import small_program
+
+PROGRAM = small_program(torch.float64)
+
+
+def stream_error(program: Program, names: Sequence[str]) -> float:
+    """The relative squared error of the streams after each branch, summed."""
+    total = 0.0
+    runs = [
+        StagedRun(p, p.main, [language_feeds(p.main, TOKENS)], names) for p in (PROGRAM, program)
+    ]
+    for name in names:
+        expected, found = (run.peek(run.advance(name, 0), 0) for run in runs)
+        total += float(((found - expected).square().mean(-1) / expected.square().mean(-1)).mean())
+    return total
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gpt-neox", "falcon-new", "gemma2", "olmo2"])
+def test_windows_compute_the_stream_from_the_stream(name: str) -> None:
+    program = architecture_program(name)
+    windows = find_windows(program, find_structures(program))
+    assert len(windows) >= 2
+    targets = [n for w in windows for n in (w.nodes[0].name, w.result.name)]
+    run = StagedRun(program, program.main, [language_feeds(program.main, TOKENS)], targets)
+    for window in windows:
+        run.advance(window.nodes[0].name, 0)
+        found = window.run({n: run.read(n, 0) for n in window.given}, program.weights)
+        expected = run.peek(run.advance(window.result.name, 0), 0)
+        assert torch.equal(found, expected)
+        assert window.own_weights()
+
+
+def test_training_brings_the_stream_closer_after_every_branch() -> None:
+    after, context = cut(PROGRAM, "ffn-channel", slice(0, 48))
+    refitted = Refit().apply(after, context)
+    names = [w.result.name for w in find_windows(after, find_structures(after))]
+    trained = Reconstruct(epochs=20, learning_rate=1e-3).apply(refitted, context)
+    assert stream_error(trained, names) < 0.8 * stream_error(refitted, names)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:
+    after, context = cut(PROGRAM, "ffn-channel", slice(0, 48))
+    first, again = (Reconstruct(epochs=2).apply(after, context) for _ in range(2))
+    context.seed = 1
+    other = Reconstruct(epochs=2).apply(after, context)
+    assert all(torch.equal(first.weights[n], again.weights[n]) for n in first.weights)
+    assert any(not torch.equal(first.weights[n], other.weights[n]) for n in first.weights)
+
+
+def test_embeddings_and_shared_weights_stay() -> None:
+    after, context = cut(PROGRAM, "ffn-channel", slice(0, 48))
+    trained = Reconstruct(epochs=1).apply(after, context)
+    changed = {n for n, w in after.weights.items() if not torch.equal(w, trained.weights[n])}
+    assert any("down_proj" in n for n in changed)
+    assert any("q_proj" in n for n in changed)
+    assert not any("embed" in n or n in after.buffers for n in changed)
+
+
+def test_when_the_minutes_are_over_it_says_so_and_keeps_what_it_has() -> None:
+    after, context = cut(PROGRAM, "ffn-channel", slice(0, 48))
+    notices: list[str] = []
+    context.notice = notices.append
+    Reconstruct(epochs=3, minutes=1e-6).apply(after, context)
+    assert any("too few" in notice for notice in notices)
+
+
+def test_without_a_cut_it_says_where_it_belongs() -> None:
+    with pytest.raises(PassError, match="after remove-structures"):
+        Reconstruct().apply(PROGRAM, Context(calibration=TOKENS))
+
+
+def test_weights_that_give_no_finite_loss_are_an_error() -> None:
+    name = next(n for n in PROGRAM.weights if "up_proj" in n)
+    broken = PROGRAM.with_weights({name: PROGRAM.weights[name] * float("inf")})
+    after, context = cut(broken, "ffn-channel", slice(0, 70))
+    with pytest.raises(PassError, match="not finite"):
+        Reconstruct(epochs=1).apply(after, context)
