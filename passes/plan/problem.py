@@ -96,7 +96,7 @@ class Problem:
         floor = max(limits.least, least)
         found: list[Step] = []
         while left:
-            width = count % limits.group or limits.group
+            width = 1
             if count - width < floor or width > len(left):
                 break
             found.append(Step(place, tuple(left[:width])))
@@ -182,4 +182,4 @@ def extend(
             high = middle
         else:
             low = middle
-    return [*removed, *candidates[:high]]
+    return [*removed, *candidates[: high + 1]]

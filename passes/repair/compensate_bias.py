@@ -82,7 +82,8 @@ def _with_biases(program: Program, lost: dict[str, torch.Tensor]) -> Program:
 
 def _own_bias(node: Node, entry: Entry) -> str | None:
     """The name of the bias that a contraction adds itself, where nothing else reads it."""
-    place = {aten.linear.default: 2, aten.addmm.default: 0}.get(node.target)  # type: ignore[arg-type]
+    places: dict[object, int] = {aten.linear.default: 2, aten.addmm.default: 0}
+    place = places.get(node.target)
     bias = node.args[place] if place is not None and place < len(node.args) else None
     if not isinstance(bias, Node) or bias.name not in entry.reads or len(bias.users) != 1:
         return None

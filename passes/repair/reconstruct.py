@@ -115,7 +115,7 @@ class Reconstruct(Pass):
                 loss = _relative_error(found, wanted[place])
                 if not torch.isfinite(loss):
                     raise PassError(f"the loss at {window.result.name} is not finite")
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 schedule.step()
             if time.monotonic() > ends:

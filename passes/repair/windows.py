@@ -59,7 +59,7 @@ class Window:
             args = torch.fx.map_arg(node.args, values.__getitem__)
             kwargs = torch.fx.map_arg(node.kwargs, values.__getitem__)
             values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
-        return values[self.result]  # type: ignore[no-any-return]
+        return values[self.result]
 
 
 def find_windows(program: Program, coupling: Coupling) -> list[Window]:

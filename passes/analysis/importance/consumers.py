@@ -26,7 +26,7 @@ class Consumer:
     Attributes:
         contraction: Which one.
         moments: Of its inputs.
-        matrix: What it multiplies them with: [out, in], as in the model.
+        matrix: What it multiplies them with: [out, in], weighed if the criterion does that.
         unit: For each input the unit that it belongs to, -1 where to none: [in], int64.
         size: How many units there are.
     """
@@ -61,6 +61,10 @@ class ConsumerCriterion(Criterion):
     def rate(self, consumers: Sequence[Consumer], context: Context) -> torch.Tensor:
         """Score the units of a structure by all its consumers: [size], float64."""
 
+    def weigh(self, contraction: Contraction, matrix: torch.Tensor) -> torch.Tensor:
+        """What the consumers of a contraction are given as its matrix: [out, in]."""
+        return matrix
+
     def score(
         self,
         program: Program,
@@ -83,7 +87,7 @@ class ConsumerCriterion(Criterion):
         result = {}
         for contraction, moments in stream:
             axis = coupling.weight_axes[contraction.weight][contraction.summed]
-            matrix = contraction.matrix(program.weights)
+            matrix = self.weigh(contraction, contraction.matrix(program.weights))
             for structure in structures:
                 if contraction not in readers[structure.name]:
                     continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import final
 
 import torch
 
@@ -16,7 +15,6 @@ from prunec.passes.contract import Context
 _ROUNDS = 64  # in which the units of one input each are removed; larger units go one by one
 
 
-@final
 class ObsGreedy(ConsumerCriterion):
     """How much a layer's squared output error grows when a unit goes in a greedy order.
 

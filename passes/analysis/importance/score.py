@@ -11,6 +11,7 @@ from prunec.passes.analysis.importance.flap import Flap
 from prunec.passes.analysis.importance.leverage import Leverage
 from prunec.passes.analysis.importance.magnitude import Magnitude
 from prunec.passes.analysis.importance.obs import ObsLoss
+from prunec.passes.analysis.importance.obs_fisher import ObsFisher
 from prunec.passes.analysis.importance.obs_greedy import ObsGreedy
 from prunec.passes.analysis.importance.saap import Saap
 from prunec.passes.analysis.importance.scores import Criterion, Scores
@@ -31,6 +32,7 @@ _ALL: tuple[type[Criterion], ...] = (
     Leverage,
     ObsLoss,
     ObsGreedy,
+    ObsFisher,
     Taylor,
     TaylorSecond,
     TaylorMixed,

@@ -1,0 +1,79 @@
+"""How the language-modelling loss answers to changes of what contractions return."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.fx import Node
+from torch.nn import functional as F
+
+from prunec.passes.analysis.contractions import Contraction
+from prunec.passes.contract import Context, PassError
+from prunec.passes.ir import Entry, Interpreter, Program, Role, language_feeds
+
+
+def output_sensitivities(
+    program: Program, wanted: Sequence[Contraction], context: Context, wanted_by: str
+) -> dict[Contraction, torch.Tensor]:
+    """The second moments of the loss's gradient at each contraction's outputs.
+
+    With g the gradient of the summed loss at the outputs of one token, that is the mean of g gᵀ
+    over the tokens: the factor of the empirical Fisher matrix that belongs to the outputs. A
+    change δ of one token's outputs raises the loss by about ½ δᵀ G δ.
+
+    Args:
+        program: A language model.
+        wanted: The contractions.
+        context: Has the text and shows the progress.
+        wanted_by: For the message where there is no text.
+
+    Returns:
+        For each contraction [out, out], in float32 at least.
+
+    Raises:
+        PassError: there is no text, the program has no logits, or a gradient is not finite.
+
+    Source: Martens and Grosse 2015, arXiv 1503.05671 (K-FAC), eq. 1; van der Ouderaa et al. 2023,
+    arXiv 2312.17244 (LLM Surgeon), eq. 5.
+    """
+    windows = context.require_calibration(wanted_by).split(1)
+    found = program.main.ports(Role.LOGITS)[1]
+    if len(found) != 1:
+        raise PassError(f"{wanted_by} needs the logits of a language model: use criterion=obs")
+    place = [port.name for port in program.main.outputs].index(found[0].name)
+    listener = _Listener(program, program.main, {c.node.name for c in wanted})
+    for window in context.progress(windows, "Gradients", len(windows)):
+        logits = listener.feed(language_feeds(program.main, window))[place][:, :-1].flatten(0, 1)
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        F.cross_entropy(wide, window[:, 1:].flatten(), reduction="sum").backward()
+    tokens = sum(window.numel() for window in windows)
+    result = {c: listener.moments[c.node.name] / tokens for c in wanted}
+    for contraction, moments in result.items():
+        if not torch.isfinite(moments).all():
+            raise PassError(f"the loss has no finite gradient at {contraction.node.name}")
+    return result
+
+
+class _Listener(Interpreter):
+    """Adds up the products of gradients that come back to some nodes."""
+
+    def __init__(self, program: Program, entry: Entry, names: set[str]) -> None:
+        super().__init__(program, entry)
+        self.moments: dict[str, torch.Tensor] = {}
+        self._names = names
+
+    def run_node(self, n: Node) -> Any:
+        value = super().run_node(n)
+        if n.name in self._names:
+            # No weight asks for a gradient: the first of these nodes begins what is learned from.
+            value = value if value.requires_grad else value.detach().requires_grad_(True)
+            value.register_hook(lambda gradient, name=n.name: self._add(name, gradient))
+        return value
+
+    def _add(self, name: str, gradient: torch.Tensor) -> None:
+        rows = gradient.detach().reshape(-1, gradient.shape[-1])  # [token, out]
+        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+        products = rows.T @ rows
+        self.moments[name] = products + self.moments[name] if name in self.moments else products
