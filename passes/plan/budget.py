@@ -50,7 +50,7 @@ class Budget:
 
     def holds(self, sizes: Sizes) -> bool:
         """Whether these sizes are within it."""
-        return self.of(sizes) <= self.limit + 50
+        return self.of(sizes) <= self.limit
 
     def to_json(self, sizes: Sizes) -> dict[str, Any]:
         """What was asked and what these sizes reach, as shares and as numbers."""

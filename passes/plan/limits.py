@@ -74,7 +74,7 @@ class LimitRules:
         wide = {finest} - set(_COUNTED)
         return [
             Limits(s.size, s.size)
-            if False
+            if s.name in whole
             else self._limits(coupling, s, multiple if s.kind in wide else 1, whole)
             for s in structures
         ]

@@ -96,7 +96,7 @@ class Problem:
         floor = max(limits.least, least)
         found: list[Step] = []
         while left:
-            width = 1
+            width = count % limits.group or limits.group
             if count - width < floor or width > len(left):
                 break
             found.append(Step(place, tuple(left[:width])))
@@ -182,4 +182,4 @@ def extend(
             high = middle
         else:
             low = middle
-    return [*removed, *candidates[: high + 1]]
+    return [*removed, *candidates[:high]]
