@@ -16,6 +16,14 @@ kinds = st.sampled_from([("ffn-channel",), ("kv-group", "ffn-channel")])
 passes = st.one_of(
     st.builds(Score, st.sampled_from(["magnitude", "activation", "taylor"]), kinds),
     st.builds(Allocate, st.floats(0.01, 1), kinds, st.integers(1, 64), st.floats(0, 1)),
+    st.builds(
+        Allocate,
+        kv_bytes=st.none() | st.floats(0.01, 1),
+        method=st.just("global"),
+        multiples=st.sampled_from([(), ("ffn-channel=16", "qk-dim=8")]),
+        protect=st.lists(st.integers(-9, 9) | st.just("heads/*"), max_size=3).map(tuple),
+        kind_weights=st.sampled_from([(), ("kv-group=2.0",)]),
+    ),
     st.builds(RemoveStructures, st.sampled_from(["", "plan.json", "a folder/plan.json"])),
     st.builds(Refit, st.floats(1e-6, 10)),
 )
