@@ -21,18 +21,19 @@ _WARM_UP_STEPS = 10
 
 @dataclass(frozen=True)
 class Reconstruct(Pass):
-    """Train the weights of each residual branch so that the stream after it is the uncut one's.
+    """Train the weights of each window so that the stream after it is the uncut one's.
 
-    Branches are taken in order, each alone: it is given what the branches before it, trained
-    already, make of the calibration text, and aims at the stream of the uncut program at the
-    same place. The loss is the squared difference over the squared length of the aim, token by
-    token. Nothing is kept in memory but the streams and one branch's activations.
+    A window is `span` residual branches: attention and feed-forward of a layer. Windows are taken
+    in order, each alone: it is given what those before it, trained already, make of the
+    calibration text, and aims at the stream of the uncut program at the same place. The loss is
+    the squared difference over the squared length of the aim, token by token. Nothing is kept in
+    memory but the streams and one window's activations.
 
     The number of steps is fixed, so that a seed and a text give the same weights again. Only
-    where `minutes` run out before are the steps of the branches left made fewer; the run says so.
+    where `minutes` run out before are the steps of the windows left made fewer; the run says so.
 
-    Changes: the values of the weights that one branch alone reads.
-    Keeps: every shape; embeddings, head, and what several branches share.
+    Changes: the values of the weights that one window alone reads.
+    Keeps: every shape; embeddings, head, and what several windows share.
 
     Raises:
         PassError: nothing was cut before, no calibration text, no residual stream, or a loss
@@ -43,15 +44,17 @@ class Reconstruct(Pass):
     source = "local reconstruction of windows, arXiv 2510.14444"
 
     epochs: int = 4
-    learning_rate: float = 0.0003
-    batch: int = 4
-    """Windows of text a step."""
+    learning_rate: float = 0.001
+    batch: int = 1
+    """Texts a step."""
+    span: int = 2
+    """Residual branches a window."""
     minutes: float = 30.0
     """What it may take at most."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 1:
-            raise ValueError("epochs and batch are at least 1")
+        if min(self.epochs, self.batch, self.span) < 1:
+            raise ValueError("epochs, batch and span are at least 1")
         if self.learning_rate <= 0 or self.minutes <= 0:
             raise ValueError("learning_rate and minutes are above 0")
 
@@ -60,7 +63,7 @@ class Reconstruct(Pass):
         if context.reference is None or context.reference is program:
             raise PassError("there is no cut to repair: put reconstruct after remove-structures")
         text = context.require_calibration(self.name)
-        windows = find_windows(program, context.analyse(find_structures, program))
+        windows = find_windows(program, context.analyse(find_structures, program), self.span)
         if not windows:
             raise PassError("the program has no residual stream, so no windows to train; use refit")
         feeds = [language_feeds(program.main, batch) for batch in text.split(self.batch)]

@@ -11,7 +11,6 @@ import torch
 from torch.fx import Node
 
 from prunec.passes.analysis.coupling import Coupling
-from prunec.passes.analysis.coupling.branches import Branch
 from prunec.passes.ir import Entry, Program
 
 
@@ -62,21 +61,26 @@ class Window:
         return values[self.result]
 
 
-def find_windows(program: Program, coupling: Coupling) -> list[Window]:
-    """One window for each residual branch, in graph order; none where there is no stream."""
+def find_windows(program: Program, coupling: Coupling, span: int = 1) -> list[Window]:
+    """Windows of so many residual branches each, in graph order; none where there is no stream.
+
+    Args:
+        program: With one entry point.
+        coupling: Has its branches.
+        span: Branches of a window; the last window may have fewer.
+    """
     order = {node: place for place, node in enumerate(program.main.graph.nodes)}
     branches = [branch for found in coupling.branches for branch in found.branches]
-    return [
-        _window(program.main, branch, order)
-        for branch in sorted(branches, key=lambda branch: order[branch.add])
-    ]
+    branches.sort(key=lambda branch: order[branch.add])
+    groups = [branches[start : start + span] for start in range(0, len(branches), span)]
+    return [_window(program.main, group[0].stream, group[-1].add, order) for group in groups]
 
 
-def _window(entry: Entry, branch: Branch, order: Mapping[Node, int]) -> Window:
-    """What the sum depends on and comes after the stream's earlier value."""
-    after = order[branch.stream]
-    inside = {branch.add}
-    queue = [branch.add]
+def _window(entry: Entry, stream: Node, result: Node, order: Mapping[Node, int]) -> Window:
+    """What the result depends on and comes after the stream's earlier value."""
+    after = order[stream]
+    inside = {result}
+    queue = [result]
     while queue:
         new = [n for n in queue.pop().all_input_nodes if n not in inside and order[n] > after]
         inside.update(new)

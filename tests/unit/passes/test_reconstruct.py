@@ -30,11 +30,12 @@ def stream_error(program: Program, names: Sequence[str]) -> float:
     return total
 
 
+@pytest.mark.parametrize("span", [1, 2])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gpt-neox", "falcon-new", "gemma2", "olmo2"])
-def test_windows_compute_the_stream_from_the_stream(name: str) -> None:
+def test_windows_compute_the_stream_from_the_stream(name: str, span: int) -> None:
     program = architecture_program(name)
-    windows = find_windows(program, find_structures(program))
-    assert len(windows) >= 2
+    windows = find_windows(program, find_structures(program), span)
+    assert len(windows) >= 2 // span
     targets = [n for w in windows for n in (w.nodes[0].name, w.result.name)]
     run = StagedRun(program, program.main, [language_feeds(program.main, TOKENS)], targets)
     for window in windows:
