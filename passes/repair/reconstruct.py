@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.fx import Node
 
 from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.contract import Context, Pass, PassError
 from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
+from prunec.passes.repair.training import Example, Training
 from prunec.passes.repair.windows import Window, find_windows
 
-_WARM_UP_STEPS = 10
+_PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -43,20 +41,25 @@ class Reconstruct(Pass):
     name = "reconstruct"
     source = "local reconstruction of windows, arXiv 2510.14444"
 
-    epochs: int = 4
-    learning_rate: float = 0.001
+    epochs: int = 5
+    learning_rate: float = 0.002
     batch: int = 1
     """Texts a step."""
     span: int = 2
     """Residual branches a window."""
     minutes: float = 30.0
     """What it may take at most."""
+    precision: str = "auto"
+    """Of products while training: ``float32``, ``bfloat16``, or ``auto``: the latter where the
+    processor has matrix units for it. Weights, sums and losses stay as they are."""
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch, self.span) < 1:
             raise ValueError("epochs, batch and span are at least 1")
         if self.learning_rate <= 0 or self.minutes <= 0:
             raise ValueError("learning_rate and minutes are above 0")
+        if self.precision not in _PRECISIONS:
+            raise ValueError(f"precision={self.precision!r}: choose one of {_PRECISIONS}")
 
     def apply(self, program: Program, context: Context) -> Program:
         """See the class."""
@@ -76,54 +79,26 @@ class Reconstruct(Pass):
             [language_feeds(context.reference.main, batch) for batch in text.split(self.batch)],
             results,
         )
+        training = Training(self.epochs, self.learning_rate, context.seed, self._is_half())
         clock = _Clock(60 * self.minutes, len(windows))
         changed: dict[str, torch.Tensor] = {}
         for window in context.progress(windows, "Reconstruct", len(windows)):
-            with torch.no_grad():
-                given = [_given(run, window, batch) for batch in range(len(feeds))]
-                wanted = [_aim(aims, window, batch) for batch in range(len(feeds))]
-            trained = self._train(window, run.weights, given, wanted, context, clock.share())
+            examples = [_example(run, aims, window, batch) for batch in range(len(feeds))]
+            learned = [name for name in window.own_weights() if name not in program.buffers]
+            trained = training.train(window, run.weights, learned, examples, clock.share())
             run.weights |= trained
             changed |= trained
         if clock.is_over:
             context.notice(f"reconstruct: {self.minutes:g} minutes were too few for every step")
         return program.with_weights(changed)
 
-    def _train(
-        self,
-        window: Window,
-        weights: Mapping[str, torch.Tensor],
-        given: Sequence[Mapping[Node, torch.Tensor]],
-        wanted: Sequence[torch.Tensor],
-        context: Context,
-        seconds: float,
-    ) -> dict[str, torch.Tensor]:
-        """The new weights of a window; those it had where training made nothing better."""
-        leaves = {
-            name: weights[name].detach().clone().requires_grad_(True)
-            for name in window.own_weights()
-            if weights[name].is_floating_point()
-        }
-        if not leaves:
-            return {}
-        optimizer = torch.optim.Adam(leaves.values(), lr=self.learning_rate, betas=(0.9, 0.95))
-        steps = self.epochs * len(given)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
-        order = torch.Generator().manual_seed(context.seed)
-        ends = time.monotonic() + seconds
-        for _ in range(self.epochs):
-            for place in torch.randperm(len(given), generator=order).tolist():
-                optimizer.zero_grad(set_to_none=True)
-                found = window.run(given[place], {**weights, **leaves})
-                loss = _relative_error(found, wanted[place])
-                if not torch.isfinite(loss):
-                    raise PassError(f"the loss at {window.result.name} is not finite")
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-            if time.monotonic() > ends:
-                break
-        return {name: leaf.detach() for name, leaf in leaves.items()}
+    def _is_half(self) -> bool:
+        return self.precision == "bfloat16" or (self.precision == "auto" and _is_half_fast())
+
+
+def _is_half_fast() -> bool:
+    """Whether this processor multiplies matrices of bfloat16 several times as fast."""
+    return bool(torch.cpu._is_amx_tile_supported())
 
 
 class _Clock:
@@ -144,23 +119,9 @@ class _Clock:
         return time.monotonic() > self._ends
 
 
-def _rate(step: int, steps: int) -> float:
-    """A cosine from one to zero with a short start."""
-    return min(1.0, (step + 1) / _WARM_UP_STEPS) * (1 + math.cos(math.pi * step / steps)) / 2
-
-
-def _given(run: StagedRun, window: Window, batch: int) -> dict[Node, torch.Tensor]:
+@torch.no_grad()
+def _example(run: StagedRun, aims: StagedRun, window: Window, batch: int) -> Example:
+    """What a window is given in the cut program, and the uncut stream at its end."""
     run.advance(window.nodes[0].name, batch)
-    return {node: run.read(node, batch) for node in window.given}
-
-
-def _aim(aims: StagedRun, window: Window, batch: int) -> torch.Tensor:
-    """The uncut stream at the window's end."""
-    return aims.peek(aims.advance(window.result.name, batch), batch)
-
-
-def _relative_error(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """The squared error of each token over its squared length, on average."""
-    wide = torch.promote_types(wanted.dtype, torch.float32)
-    error = (found.to(wide) - wanted.to(wide)).square().mean(-1)
-    return (error / wanted.to(wide).square().mean(-1).clamp_min(1e-12)).mean()
+    given = {node: run.read(node, batch) for node in window.given}
+    return given, aims.peek(aims.advance(window.result.name, batch), batch)

@@ -37,7 +37,7 @@ class Window:
         return self.nodes[-1]
 
     def own_weights(self) -> list[str]:
-        """The parameters that nothing outside of the window reads."""
+        """The weights that nothing outside of the window reads, buffers among them."""
         inside = set(self.nodes)
         counts = Counter(self.entry.reads.values())
         return [

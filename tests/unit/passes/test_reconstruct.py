@@ -50,8 +50,10 @@ def test_training_brings_the_stream_closer_after_every_branch() -> None:
     after, context = cut(PROGRAM, "ffn-channel", slice(0, 48))
     refitted = Refit().apply(after, context)
     names = [w.result.name for w in find_windows(after, find_structures(after))]
-    trained = Reconstruct(epochs=20, learning_rate=1e-3).apply(refitted, context)
-    assert stream_error(trained, names) < 0.8 * stream_error(refitted, names)
+    for precision in ("float32", "bfloat16"):
+        repair = Reconstruct(epochs=20, learning_rate=1e-3, precision=precision)
+        trained = repair.apply(refitted, context)
+        assert stream_error(trained, names) < 0.8 * stream_error(refitted, names)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:
