@@ -13,6 +13,9 @@ from prunec.passes.analysis.contractions import Contraction
 from prunec.passes.contract import Context, PassError
 from prunec.passes.ir import Entry, Interpreter, Program, Role, language_feeds
 
+_WINDOWS = 16
+"""Of the text at most, evenly spread: a backward pass costs far more than it gives after that."""
+
 
 def output_sensitivities(
     program: Program, wanted: Sequence[Contraction], context: Context, wanted_by: str
@@ -38,7 +41,8 @@ def output_sensitivities(
     Source: Martens and Grosse 2015, arXiv 1503.05671 (K-FAC), eq. 1; van der Ouderaa et al. 2023,
     arXiv 2312.17244 (LLM Surgeon), eq. 5.
     """
-    windows = context.require_calibration(wanted_by).split(1)
+    text = context.require_calibration(wanted_by)
+    windows = text[:: -(-len(text) // _WINDOWS)].split(1)
     found = program.main.ports(Role.LOGITS)[1]
     if len(found) != 1:
         raise PassError(f"{wanted_by} needs the logits of a language model: use criterion=obs")
