@@ -11,6 +11,7 @@ from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.contract import Context, Pass, PassError
 from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
+from prunec.passes.repair.finished import FinishedWindows
 from prunec.passes.repair.training import Example, Training
 from prunec.passes.repair.windows import Window, find_windows
 
@@ -27,6 +28,7 @@ class Reconstruct(Pass):
     the squared difference over the squared length of the aim, token by token. Nothing is kept in
     memory but the streams and one window's activations.
 
+    Where the run has a cache, an interrupted pass goes on after the last window that it finished.
     The number of steps is fixed, so that a seed and a text give the same weights again. Only
     where `minutes` run out before are the steps of the windows left made fewer; the run says so.
 
@@ -82,12 +84,18 @@ class Reconstruct(Pass):
         training = Training(self.epochs, self.learning_rate, context.seed, self._is_half())
         clock = _Clock(60 * self.minutes, len(windows))
         changed: dict[str, torch.Tensor] = {}
-        for window in context.progress(windows, "Reconstruct", len(windows)):
-            examples = [_example(run, aims, window, batch) for batch in range(len(feeds))]
-            learned = [name for name in window.own_weights() if name not in program.buffers]
-            trained = training.train(window, run.weights, learned, examples, clock.share())
+        finished = FinishedWindows(context, training, self.batch, program)
+        for place, window in enumerate(context.progress(windows, "Reconstruct", len(windows))):
+            seconds = clock.share()
+            trained = finished.read(place)
+            if trained is None:
+                examples = [_example(run, aims, window, batch) for batch in range(len(feeds))]
+                learned = [name for name in window.own_weights() if name not in program.buffers]
+                trained = training.train(window, run.weights, learned, examples, seconds)
+                finished.write(place, trained)
             run.weights |= trained
             changed |= trained
+        finished.forget()
         if clock.is_over:
             context.notice(f"reconstruct: {self.minutes:g} minutes were too few for every step")
         return program.with_weights(changed)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from prunec.passes.analysis.importance.scores import Scores
 from prunec.passes.contract import Context
 from prunec.passes.ir import Program, replaced_file
+from prunec.passes.ir.digest import digest_program, digest_tensor
 
 _SOURCE = Path(__file__).parents[2]  # every pass: a criterion that changes is another one
 _VALUES, _MOVES = "score:", "fluctuation:"
@@ -45,7 +46,7 @@ def _key(program: Program, options: Sequence[str], context: Context) -> str:
     digest.update(_digest_source())
     digest.update(context.analyse(digest_program, program))
     if context.calibration is not None:
-        digest.update(_digest_tensor(context.calibration))
+        digest.update(digest_tensor(context.calibration))
     return digest.hexdigest()
 
 
@@ -54,26 +55,6 @@ def _digest_source() -> bytes:
     digest = hashlib.sha256()
     for file in sorted(_SOURCE.rglob("*.py")):
         digest.update(file.read_bytes())
-    return digest.digest()
-
-
-def digest_program(program: Program) -> bytes:
-    """A digest of a program's graphs and of its weights to the last bit."""
-    digest = hashlib.sha256(program.fingerprint().encode())
-    for name, entry in sorted(program.entries.items()):
-        nodes = [(n.op, str(n.target), n.name, n.args, n.kwargs) for n in entry.graph.nodes]
-        digest.update(repr((name, nodes, dict(entry.reads), entry.inputs)).encode())
-    for name, weight in sorted(program.weights.items()):
-        digest.update(name.encode())
-        digest.update(_digest_tensor(weight))
-    return digest.digest()
-
-
-def _digest_tensor(tensor: torch.Tensor) -> bytes:
-    """A digest of dtype, shape and content."""
-    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    digest.update(content.numpy().data)
     return digest.digest()
 
 

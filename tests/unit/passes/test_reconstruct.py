@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from prunec.passes.analysis.coupling import find_structures
-from prunec.passes.contract import Context, PassError
+from prunec.passes.contract import Context, PassError, Progress
 from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
 from prunec.passes.repair import Reconstruct, Refit
@@ -93,3 +95,43 @@ def test_weights_that_give_no_finite_loss_are_an_error() -> None:
     after, context = cut(broken, "ffn-channel", slice(0, 70))
     with pytest.raises(PassError, match="not finite"):
         Reconstruct(epochs=1).apply(after, context)
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    after, context = cut(PROGRAM, "ffn-channel", slice(0, 48))
+    whole = Reconstruct(epochs=2).apply(after, context)
+    context.cache = tmp_path
+    context.progress = stops_after(1)
+    with pytest.raises(KeyboardInterrupt):
+        Reconstruct(epochs=2).apply(after, context)
+    (kept,) = tmp_path.rglob("*.safetensors")
+    context.progress = Context().progress
+    resumed = Reconstruct(epochs=2).apply(after, context)
+    assert all(torch.equal(whole.weights[n], resumed.weights[n]) for n in whole.weights)
+    assert not kept.exists()
+
+
+def test_what_was_finished_with_other_options_or_text_is_not_used(tmp_path: Path) -> None:
+    after, context = cut(PROGRAM, "ffn-channel", slice(0, 48))
+    context.cache = tmp_path
+    context.progress = stops_after(1)
+    with pytest.raises(KeyboardInterrupt):
+        Reconstruct(epochs=2).apply(after, context)
+    context.progress = Context().progress
+    expected = {}
+    for name, text in (("same", TOKENS), ("other", TOKENS.flip(0, 1))):
+        context.calibration, context.cache = text, None
+        expected[name] = Reconstruct(epochs=1).apply(after, context)
+        context.cache = tmp_path
+        found = Reconstruct(epochs=1).apply(after, context)
+        assert all(torch.equal(expected[name].weights[n], w) for n, w in found.weights.items())
+
+
+def stops_after(count: int) -> Progress[Any]:
+    def progress(items: Iterable[Any], title: str, total: int) -> Iterator[Any]:
+        for place, item in enumerate(items):
+            if place == count:
+                raise KeyboardInterrupt
+            yield item
+
+    return progress
