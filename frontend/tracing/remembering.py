@@ -158,5 +158,10 @@ def remembering(ports: Sequence[Port], examples: Mapping[str, torch.Tensor]) -> 
                 symbolic_context=StatelessSymbolicContext(sizes),
             )
         )
-    with tracing(TracingContext(mode)), _use_lazy_graph_module(True):
+    with (
+        tracing(TracingContext(mode)),
+        _use_lazy_graph_module(True),
+        # Operators that are made of others reach the mode whole: one call to remember, not ten.
+        torch._C._AutoDispatchBelowAutograd(),
+    ):
         yield
