@@ -104,6 +104,6 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
             )
     axes.set(xlabel="share of block parameters that stays", ylabel="perplexity", yscale="log")
     axes.invert_xaxis()
-    if len(lines) <= 16:
+    if 0 < len(lines) <= 16:
         axes.legend(fontsize="small")
     figure.savefig(path, format="svg")

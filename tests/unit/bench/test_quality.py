@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from support.checkpoints import write_llama
+
+BENCH = Path(__file__).resolve().parents[3] / "tools" / "bench"
+WORDS = "the cat sat on the mat and a dog "
+
+
+@pytest.fixture
+def quality(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCH))
+    return importlib.import_module("quality")
+
+
+def arguments(folder: Path) -> list[str]:
+    text, calibration = folder / "text.txt", folder / "calibration.txt"
+    text.write_text(WORDS * 200)
+    calibration.write_text(WORDS[::-1] * 1500)
+    given = {
+        "--model": write_llama(folder / "model"),
+        "--text": text,
+        "--calibration": calibration,
+        "--out": folder / "quality.json",
+        "--cache": folder / "cache",
+    }
+    return [str(part) for pair in given.items() for part in pair] + ["--windows", "1"]
+
+
+def test_rows_are_run_once_and_shown_in_a_table_and_a_plot(
+    quality: ModuleType, tmp_path: Path
+) -> None:
+    some = ["--criteria", "wanda", "--methods", "uniform", "global", "--repairs", "none", "refit"]
+    given = [*arguments(tmp_path), *some, "--keeps", "0.8"]
+    assert quality.main(given) == 0
+    document = json.loads((tmp_path / "quality.json").read_text())
+    assert list(document["rows"]) == [
+        "dense keep=1",
+        *(f"wanda {m} {r} keep=0.8" for m in ("uniform", "global") for r in ("none", "refit")),
+    ]
+    pruned, repaired = (document["rows"][f"wanda uniform {r} keep=0.8"] for r in ("none", "refit"))
+    assert pruned["sizes"] == repaired["sizes"]
+    assert pruned["perplexity"] != repaired["perplexity"]
+    assert "| wanda global refit |" in (tmp_path / "quality.md").read_text()
+    assert "<svg" in (tmp_path / "quality.svg").read_text()
+    stamp = document["rows"]["wanda uniform none keep=0.8"]["seconds"]
+    assert quality.main(given) == 0
+    again = json.loads((tmp_path / "quality.json").read_text())
+    assert again["rows"]["wanda uniform none keep=0.8"]["seconds"] == stamp
+
+
+def test_a_named_recipe_is_one_row_at_each_size(quality: ModuleType, tmp_path: Path) -> None:
+    recipes = ["--recipes", "best-without-training", "--keeps", "0.7", "0.8"]
+    assert quality.main([*arguments(tmp_path), *recipes]) == 0
+    rows = json.loads((tmp_path / "quality.json").read_text())["rows"]
+    for keep in (0.7, 0.8):
+        found = rows[f"best-without-training keep={keep}"]
+        share = (
+            found["sizes"]["block_parameters"] / rows["dense keep=1"]["sizes"]["block_parameters"]
+        )
+        assert keep - 0.1 < share <= keep
