@@ -13,6 +13,7 @@ from prunec.frontend.tracing import ExportError, program_from_exported, trace_mo
 from prunec.frontend.tracing.architecture import fake_model, model_class
 from prunec.frontend.tracing.errors import cannot_trace
 from prunec.frontend.tracing.feeds import dynamic_sizes, example, step_ports, whole_ports
+from prunec.frontend.tracing.lines import model_lines
 from prunec.frontend.tracing.precision import TRACED, follow_model_dtype
 from prunec.frontend.tracing.quiet import quietly
 from prunec.frontend.tracing.remembering import remembering
@@ -132,7 +133,7 @@ def _export(
     step = CachedStep(model) if has_cache else WholeRun(model)
     feeds = {port.name: example(port) for port in ports}
     shapes = {port.name: dynamic_sizes(port) for port in ports}
-    with remembering(ports, feeds):
+    with remembering(ports, feeds), model_lines():
         return export(step, (feeds,), {}, (shapes,), what=kind.__name__), ports
 
 

@@ -13,7 +13,6 @@ from torch.export import ExportedProgram
 
 from prunec.frontend.tracing.errors import cannot_trace
 from prunec.frontend.tracing.exported import program_from_exported
-from prunec.frontend.tracing.lines import model_lines
 from prunec.frontend.tracing.quiet import quietly
 from prunec.passes.ir import Program
 
@@ -65,7 +64,6 @@ def export(
             # With dynamic sizes, the cache's bookkeeping costs more than the calls it saves.
             torch._dynamo.config.patch(fake_tensor_cache_enabled=False),
             _without_garbage_collection(),
-            model_lines(),
         ):
             return torch.export.export(
                 module, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False

@@ -52,7 +52,7 @@ def test_the_tied_embedding_is_one_member_and_its_vocabulary_is_refused() -> Non
     (vocabulary,) = [r for r in COUPLING.refusals if r.size == 128]
     assert [m.weight for m in vocabulary.members] == ["lm_head.weight"]
     assert "the input chooses" in vocabulary.refusal.reason
-    assert "embedding" in vocabulary.refusal.source
+    assert "embed_tokens" in vocabulary.refusal.source
 
 
 def test_an_operator_without_a_rule_refuses_what_reaches_it_and_says_so() -> None:

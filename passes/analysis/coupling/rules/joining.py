@@ -99,10 +99,7 @@ def cut_slice(site: CutSite) -> None:
         return
     dim, start, step = bounds
     whole, part = site.axes(site.argument("self"))[dim], site.axes()[dim]
-    if not site.is_cut(whole):
-        return
-    if step != 1:
-        site.set_argument("end", site.kept_size(whole))
+    if step != 1 or not site.is_cut(whole):  # an end past the last position is that position
         return
     before = site.kept_size(split_front(whole, start)[0]) if start else 0
     site.set_argument("start", before)

@@ -66,3 +66,10 @@ def test_where_the_largest_was_found_is_a_number_that_refuses_the_axis(
     program = through(step)
     assert not offered(program)
     assert "largest value is used as a number" in reasons(program, "start.up", 0)[0]
+
+
+@pytest.mark.parametrize("op", [aten.var.dim, aten.std.dim])
+def test_a_variance_over_channels_refuses_them(op: torch._ops.OpOverload) -> None:
+    program = through(lambda b, h: b.call(aten.mul.Tensor, h, b.call(op, h, [1], False, True)))
+    assert not offered(program)
+    assert any("counts removed units" in reason for reason in reasons(program, "start.up", 0))
