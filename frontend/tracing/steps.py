@@ -78,7 +78,8 @@ def cache_shapes(model: Any) -> list[tuple[int, int]]:
     tokens = torch.zeros(1, 2, dtype=torch.int64)
     mode: FakeTensorMode = next(model.parameters()).fake_mode
     try:
-        with mode, torch.no_grad():
+        # Below autograd, where operators that are made of others are worked out as one.
+        with mode, torch.no_grad(), torch._C._AutoDispatchBelowAutograd():
             result = model(
                 input_ids=mode.from_tensor(tokens), past_key_values=DynamicCache(), use_cache=True
             )
