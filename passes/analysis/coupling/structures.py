@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -164,7 +165,9 @@ def find_structures(program: Program) -> Coupling:
 
 
 def _family(kind: str, is_repeated: bool) -> str:
-    return "query-head-in-group" if is_repeated else _FAMILY.get(kind, kind)
+    if is_repeated and kind in ("query-head-in-group", *_FAMILY):
+        return "query-head-in-group"
+    return _FAMILY.get(kind, kind)
 
 
 def _layers(branches: Branches, index: int) -> Structure:
@@ -194,14 +197,26 @@ def _members(program: Program, weight_axes: Mapping[str, Axes]) -> dict[Atom, li
 
 
 def _least(walk: Walk) -> dict[Atom, int]:
-    """How many units an operator needs: the best k of fewer than k cannot be chosen."""
+    """How many units an operator needs: the best k of fewer than k cannot be chosen.
+
+    Where the operator chooses among the units of several axes together (groups of experts and
+    the experts in each), so many of each that any cut of all of them leaves enough.
+    """
     result: dict[Atom, int] = {}
-    for axis, count in walk.floors:
-        atoms = [leaf for leaf in leaves(axis) if leaf.refusal is None]
+    for axis, needed in walk.floors:
+        atoms = sorted({leaf for leaf in leaves(axis) if leaf.refusal is None}, key=_by_size)
+        together = math.prod(atom.size for atom in atoms)
+        left = -(-needed * together // size(axis))
         for atom in atoms:
-            others = size(axis) // atom.size
-            result[atom] = max(result.get(atom, 1), -(-count // others))
+            is_product = together <= size(axis)
+            least = min(atom.size, left) if is_product else -(-needed * atom.size // size(axis))
+            result[atom] = max(result.get(atom, 1), least)
+            left = -(-left // least)
     return result
+
+
+def _by_size(atom: Atom) -> tuple[int, int]:
+    return -atom.size, atom.serial
 
 
 def _cache_nodes(program: Program) -> Iterator[tuple[Node, int]]:

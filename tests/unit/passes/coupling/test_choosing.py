@@ -7,6 +7,7 @@ import torch
 from torch.fx import Node
 
 from prunec.passes.analysis.coupling import find_structures
+from support.architectures import architecture_program
 from support.builder import Builder, aten
 from support.laws import ROUNDING
 from support.small_programs import ROWS, largest_law_error, offered, reasons, through
@@ -163,3 +164,23 @@ def test_a_stream_that_a_lookup_adds_to_is_residual() -> None:
     program = through(step)
     assert offered(program) == [("residual", 8)]
     assert largest_law_error(program) < ROUNDING
+
+
+def test_what_is_chosen_among_groups_and_their_members_leaves_enough_of_both() -> None:
+    def step(b: Builder, h: Node) -> Node:
+        groups = b.call(aten.view.default, h, [ROWS, 2, 4])
+        summed = b.call(aten.sum.dim_IntList, groups, [1], True)
+        flat = b.call(aten.view.default, b.call(aten.add.Tensor, groups, summed), [ROWS, 8])
+        return b.part(b.call(aten.topk.default, flat, 3, 1), 0)
+
+    program = through(step, after=3)
+    least = {s.size: s.least for s in find_structures(program).structures}
+    assert least == {4: 3, 2: 1}
+    assert largest_law_error(program) < ROUNDING
+
+
+def test_experts_in_groups_are_named_experts() -> None:
+    coupling = find_structures(architecture_program("deepseek-v2"))
+    experts = coupling.of_kind("expert")
+    assert [(s.size, s.least) for s in experts] == [(2, 1), (3, 2)]
+    assert all(s.name.startswith("expert/") for s in experts)
