@@ -13,6 +13,13 @@ from torch.fx import Node
 
 from prunec.backends.onnx.draft import CAST, Draft, aten, calls, insert, replace
 
+_ALONG_A_DIMENSION = (
+    aten.slice.Tensor,
+    aten.select.int,
+    aten.index.Tensor,
+    aten.index_select.default,
+)
+
 
 def spell_out_complex(draft: Draft) -> int:
     """Compute with pairs wherever the graph has complex values; return how many there were.
@@ -67,7 +74,7 @@ def _pair(node: Node, pairs: dict[Any, Node]) -> Node | None:
     if calls(node, aten.unsqueeze.default):
         dim: Any = rest[0]
         return insert(node, node.target, pairs[source], dim % node.meta["val"].dim())
-    if calls(node, aten.slice.Tensor, aten.select.int, aten.index.Tensor):
+    if calls(node, *_ALONG_A_DIMENSION):
         if isinstance(rest[0], int):
             rest[0] %= source.meta["val"].dim()  # type: ignore[union-attr]
         return insert(node, node.target, pairs[source], *rest)

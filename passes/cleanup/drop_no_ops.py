@@ -29,6 +29,8 @@ _IF_SAME_SHAPE_AND_TYPE = {
     aten.lift_fresh_copy.default,
     aten.dropout.default,
 }
+_NEEDS_ITS_LAYOUT = {aten.view_as_complex.default}
+"""Operators that refuse an operand of the right sizes whose strides do not suit."""
 _NEUTRAL = {aten.mul.Tensor: 1, aten.add.Tensor: 0, aten.div.Tensor: 1, aten.sub.Tensor: 0}
 
 
@@ -66,7 +68,7 @@ def _is_no_op(node: Node) -> bool:
     if not (is_tensor(node) and is_tensor(node.args[0])) or not _is_same(node, node.args[0]):
         return False
     if node.target in _IF_SAME_SHAPE_AND_TYPE:
-        return True
+        return not any(user.target in _NEEDS_ITS_LAYOUT for user in node.users)
     if node.target in _NEUTRAL and not node.kwargs:
         other = node.args[1]
         return isinstance(other, (int, float)) and other == _NEUTRAL[node.target]

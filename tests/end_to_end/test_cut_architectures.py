@@ -21,7 +21,19 @@ ROUNDING = 1e-4
 CUT = ("ffn-channel", "kv-group", "head", "expert", "expert-channel", "conv-channel", "qk-dim")
 
 
-@pytest.mark.parametrize("name", ["gemma2", "gpt2", "mixtral", "falcon-new", "vit", "resnet", "t5"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gemma2",
+        "gpt2",
+        "mixtral",
+        "deepseek-v2",  # its rotary tables are complex, and gathered after a cut
+        "falcon-new",
+        "vit",
+        "resnet",
+        "t5",
+    ],
+)
 def test_onnx_runtime_agrees_with_torch_on_the_cut_model(name: str, tmp_path: Path) -> None:
     program = architecture_program(name, torch.float32)
     coupling = find_structures(program)

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 import torch
 
 from prunec.frontend.export import trace_model
 from prunec.passes.cleanup import DropDeadNodes, DropNoOps, MergeDuplicates
 from prunec.passes.contract import Context, Pass
-from prunec.passes.ir import cast, execute, language_feeds, verify
+from prunec.passes.ir import Role, cast, execute, language_feeds, verify
 from prunec.passes.manager import run_pipeline
 from prunec.passes.pipelines import CLEAN
+from support.builder import Builder, aten
 from support.models import random_tokens, small_model, small_program
 
 TRACED = trace_model(small_model())
@@ -43,3 +46,15 @@ def test_deliberate_up_casts_survive_cleaning() -> None:
         if n.target is torch.ops.aten.rsqrt.default and n.meta["val"].dtype == torch.float32
     ]
     assert len(in_float32) == 5  # two norms a layer and the last one
+
+
+def test_a_copy_stays_where_its_layout_is_needed() -> None:
+    b = Builder(Random(0), is_dynamic=False, width=6)
+    x = b.add_input("pairs", Role.OTHER, (4, 7), torch.float64)
+    odd = b.call(aten.slice.Tensor, x, 1, 0, 2)  # rows of two, seven apart
+    number = b.call(aten.view_as_complex.default, b.call(aten.contiguous.default, odd))
+    b.add_output("y", b.call(aten.view_as_real.default, number), Role.OTHER, (4, 2))
+    program = b.finish()
+    cleaned = run_pipeline(program, CLEAN, Context())
+    feeds = {"pairs": torch.arange(28, dtype=torch.float64).view(4, 7)}
+    assert torch.equal(execute(cleaned, feeds)["y"], feeds["pairs"][:, :2])
