@@ -133,7 +133,7 @@ def _run_interruptibly(builder: Any, network: Any, config: Any, tracker: BuildTr
         running = pool.submit(builder.build_serialized_network, network, config)
         try:
             return running.result()
-        except BaseException:
+        except BaseException:  # an interrupt too: the builder would go on in its thread
             tracker.cancel()
             raise
 

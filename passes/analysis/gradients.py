@@ -66,6 +66,16 @@ class GradientSums:
         return self._squares[name] / self._windows
 
 
+def sum_gradients(
+    program: Program, names: Sequence[str], context: Context, wanted_by: str
+) -> GradientSums:
+    """Add up the gradients of all windows; see `stream_gradients`."""
+    sums = GradientSums()
+    for window in stream_gradients(program, names, context, wanted_by):
+        sums.add(window)
+    return sums
+
+
 def stream_gradients(
     program: Program, names: Sequence[str], context: Context, wanted_by: str
 ) -> Iterator[WindowGradient]:
@@ -82,18 +92,34 @@ def stream_gradients(
             weight, or a gradient is not finite.
     """
     windows = context.require_calibration(wanted_by).split(1)
-    found = program.main.ports(Role.LOGITS)[1]
-    if len(found) != 1:
-        raise PassError(f"{wanted_by} needs the logits of a language model: use criterion=wanda")
+    logits = require_logits(program, wanted_by)
     leaves = {name: program.weights[name].detach().requires_grad_(True) for name in names}
     learning = program.with_weights(leaves)
     for window in context.progress(windows, "Gradients", len(windows)):
         outputs = execute(learning, language_feeds(program.main, window))
-        predicted = outputs[found[0].name][:, :-1].flatten(0, 1)
-        wide = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
-        loss = F.cross_entropy(wide, window[:, 1:].flatten(), reduction="sum")
+        loss = summed_loss(outputs[logits], window)
         grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-        yield WindowGradient(len(wide), dict(zip(names, map(_finite, grads, names), strict=True)))
+        found = dict(zip(names, map(_finite, grads, names), strict=True))
+        yield WindowGradient(window[:, 1:].numel(), found)
+
+
+def require_logits(program: Program, wanted_by: str) -> str:
+    """The name of the output that holds the logits.
+
+    Raises:
+        PassError: there is none, or there are several.
+    """
+    found = program.main.ports(Role.LOGITS)[1]
+    if len(found) != 1:
+        raise PassError(f"{wanted_by} needs the logits of a language model: use criterion=wanda")
+    return found[0].name
+
+
+def summed_loss(logits: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    """The language-modelling loss of a window [text, token], summed over what is predicted."""
+    predicted = logits[:, :-1].flatten(0, 1)
+    wide = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
+    return F.cross_entropy(wide, window[:, 1:].flatten(), reduction="sum")
 
 
 def _finite(gradient: torch.Tensor | None, name: str) -> torch.Tensor:

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch.fx import Node
-from torch.nn import functional as F
 
 from prunec.passes.analysis.contractions import Contraction
+from prunec.passes.analysis.gradients import require_logits, summed_loss
 from prunec.passes.contract import Context, PassError
-from prunec.passes.ir import Entry, Interpreter, Program, Role, language_feeds
+from prunec.passes.ir import Entry, Interpreter, Program, language_feeds
 
 _WINDOWS = 16
 """Of the text at most, evenly spread: a backward pass costs far more than it gives after that."""
@@ -43,15 +43,12 @@ def output_sensitivities(
     """
     text = context.require_calibration(wanted_by)
     windows = text[:: -(-len(text) // _WINDOWS)].split(1)
-    found = program.main.ports(Role.LOGITS)[1]
-    if len(found) != 1:
-        raise PassError(f"{wanted_by} needs the logits of a language model: use criterion=obs")
-    place = [port.name for port in program.main.outputs].index(found[0].name)
+    logits = require_logits(program, wanted_by)
+    place = [port.name for port in program.main.outputs].index(logits)
     listener = _Listener(program, program.main, {c.node.name for c in wanted})
     for window in context.progress(windows, "Gradients", len(windows)):
-        logits = listener.feed(language_feeds(program.main, window))[place][:, :-1].flatten(0, 1)
-        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        F.cross_entropy(wide, window[:, 1:].flatten(), reduction="sum").backward()
+        outputs = listener.feed(language_feeds(program.main, window))
+        summed_loss(outputs[place], window).backward()
     tokens = sum(window.numel() for window in windows)
     result = {c: listener.moments[c.node.name] / tokens for c in wanted}
     for contraction, moments in result.items():

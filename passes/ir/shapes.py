@@ -160,3 +160,12 @@ def copy_graph(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
     output.meta = dict(source.meta)
     mapping[source] = output
     return copied, mapping
+
+
+def add_weight(graph: Graph, reads: dict[str, str], name: str) -> Node:
+    """Let a graph that is being made read one more weight; weights come before inputs."""
+    last = [n for n in graph.nodes if n.op == "placeholder" and n.name in reads][-1]
+    with graph.inserting_after(last):
+        node = graph.placeholder(name.replace(".", "_"))
+    reads[node.name] = name
+    return node

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch.fx import Graph, Node
 
+from prunec.passes.analysis.contractions import Contraction
 from prunec.passes.analysis.statistics import stream_moments
 from prunec.passes.contract import Context, Pass
 from prunec.passes.ir import Entry, Program, propagate
-from prunec.passes.ir.shapes import copy_graph
+from prunec.passes.ir.shapes import add_weight, copy_graph
 from prunec.passes.repair.narrowed import Narrowed, narrowed_contractions
 
 aten = torch.ops.aten
@@ -46,7 +48,7 @@ class CompensateBias(Pass):
             reference, [layer.contraction for layer in narrowed], context, self.name
         )
         lost = {
-            contraction.node.name: _lost(
+            contraction: _lost(
                 by_node[contraction.node.name], moments.total / moments.tokens, reference
             )
             for contraction, moments in stream
@@ -60,20 +62,20 @@ def _lost(layer: Narrowed, mean: torch.Tensor, reference: Program) -> torch.Tens
     return (matrix[:, layer.goes].double() @ mean[layer.goes]).to(matrix.dtype)
 
 
-def _with_biases(program: Program, lost: dict[str, torch.Tensor]) -> Program:
-    """The program with these vectors added to the results of these nodes."""
+def _with_biases(program: Program, lost: Mapping[Contraction, torch.Tensor]) -> Program:
+    """The program with these vectors added to what the contractions return."""
     ((name, entry),) = program.entries.items()
     graph, _ = copy_graph(entry.graph)
     reads, weights = dict(entry.reads), dict(program.weights)
-    for node in list(graph.nodes):
-        if node.name not in lost:
-            continue
+    nodes = {node.name: node for node in graph.nodes}
+    for contraction, vector in lost.items():
+        node = nodes[contraction.node.name]
         bias = _own_bias(node, entry)
         if bias is not None:
-            weights[bias] = weights[bias] + lost[node.name]
+            weights[bias] = weights[bias] + vector
             continue
-        added = f"{reads[_matrix_of(node, reads)]}.compensation"
-        weights[added] = lost[node.name]
+        added = f"{contraction.weight}.compensation"
+        weights[added] = vector
         _add_after(graph, node, reads, added)
     changed = Entry(graph, reads, entry.inputs, entry.outputs)
     propagate(changed, weights)
@@ -90,19 +92,8 @@ def _own_bias(node: Node, entry: Entry) -> str | None:
     return entry.reads[bias.name]
 
 
-def _matrix_of(node: Node, reads: dict[str, str]) -> str:
-    """The placeholder of a contraction's matrix, which may be turned on the way."""
-    found = node.all_input_nodes[-1]
-    while found.name not in reads:
-        found = found.all_input_nodes[0]
-    return found.name
-
-
 def _add_after(graph: Graph, node: Node, reads: dict[str, str], weight: str) -> None:
-    last = [n for n in graph.nodes if n.op == "placeholder" and n.name in reads][-1]
-    with graph.inserting_after(last):
-        placeholder = graph.placeholder(weight.replace(".", "_"))
-    reads[placeholder.name] = weight
+    placeholder = add_weight(graph, reads, weight)
     with graph.inserting_after(node):
         added = graph.call_function(aten.add.Tensor, (node, placeholder))
     node.replace_all_uses_with(added, delete_user_cb=lambda user: user is not added)

@@ -85,19 +85,25 @@ class Reconstruct(Pass):
         clock = _Clock(60 * self.minutes, len(windows))
         changed: dict[str, torch.Tensor] = {}
         finished = FinishedWindows(context, training, self.batch, program)
+        cut_short = 0
         for place, window in enumerate(context.progress(windows, "Reconstruct", len(windows))):
             seconds = clock.share()
             trained = finished.read(place)
             if trained is None:
                 examples = [_example(run, aims, window, batch) for batch in range(len(feeds))]
                 learned = [name for name in window.own_weights() if name not in program.buffers]
-                trained = training.train(window, run.weights, learned, examples, seconds)
-                finished.write(place, trained)
+                trained, is_whole = training.train(window, run.weights, learned, examples, seconds)
+                if is_whole:
+                    finished.write(place, trained)
+                cut_short += not is_whole
             run.weights |= trained
             changed |= trained
         finished.forget()
-        if clock.is_over:
-            context.notice(f"reconstruct: {self.minutes:g} minutes were too few for every step")
+        if cut_short:
+            context.notice(
+                f"reconstruct: in {self.minutes:g} minutes {cut_short} of {len(windows)} windows "
+                "were trained for fewer epochs than asked, how many depends on this machine"
+            )
         return program.with_weights(changed)
 
     def _is_half(self) -> bool:
@@ -121,10 +127,6 @@ class _Clock:
         share = (self._ends - time.monotonic()) / max(self._parts, 1)
         self._parts -= 1
         return share
-
-    @property
-    def is_over(self) -> bool:
-        return time.monotonic() > self._ends
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from prunec.passes.analysis.ridge import ridge_of
 from prunec.passes.contract import Context, Pass, PassError
 from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
@@ -25,7 +26,8 @@ class Refit(Pass):
     Sums and solution in float64.
 
     Since a cut equals a mask, it all runs on the uncut program, with the columns that went at
-    zero in the layers already done.
+    zero in the layers already done, and every weight of a dropped branch. Cuts by which no
+    contraction loses inputs (query/key dimensions) are not seen by the layers after them.
 
     Changes: the values of those weights.
     Keeps: every shape, every other weight; biases.
@@ -54,6 +56,7 @@ class Refit(Pass):
         feeds = [language_feeds(reference.main, batch) for batch in windows.split(_BATCH)]
         names = [layer.contraction.node.name for layer in narrowed]
         run = StagedRun(reference, reference.main, feeds, names)
+        run.weights |= _dropped(program, reference)
         changed: dict[str, torch.Tensor] = {}
         for layer in context.progress(narrowed, "Refit", len(narrowed)):
             contraction = layer.contraction
@@ -86,16 +89,12 @@ class Refit(Pass):
             tokens += len(x)
         if not (torch.isfinite(gram).all() and torch.isfinite(cross).all()):
             raise PassError(f"activations at {target} are not finite: check the checkpoint")
-        gram.diagonal().add_(self._damping(gram, tokens, target, context))
+        gram.diagonal().add_(ridge_of(gram, tokens, self.ridge, target, context))
         step = torch.cholesky_solve(cross, torch.linalg.cholesky(gram))  # [in, out]
         return (matrix[:, layer.stays].double() + step.T).to(matrix.dtype)
 
-    def _damping(self, gram: torch.Tensor, tokens: int, target: str, context: Context) -> float:
-        """The ridge; more of it where there are fewer tokens than inputs."""
-        lack = max(1.0, len(gram) / tokens)
-        if lack > 1:
-            context.notice(
-                f"refit: {target} has {len(gram)} inputs and the calibration text {tokens} "
-                f"tokens: the ridge is {lack:.1f} times what it would be; give it more text"
-            )
-        return lack * self.ridge * max(float(gram.diagonal().mean()), 1e-30)
+
+def _dropped(program: Program, reference: Program) -> dict[str, torch.Tensor]:
+    """The weights that went whole, as zeros: their branches add nothing then."""
+    kept, uncut = program.parameters(), reference.parameters()
+    return {name: torch.zeros_like(w) for name, w in uncut.items() if name not in kept}

@@ -42,8 +42,8 @@ class Training:
         learned: Sequence[str],
         examples: Sequence[Example],
         seconds: float,
-    ) -> dict[str, torch.Tensor]:
-        """The new values of what is learned.
+    ) -> tuple[dict[str, torch.Tensor], bool]:
+        """The new values of what is learned, and whether there was time for every epoch.
 
         Args:
             window: Which one.
@@ -57,13 +57,14 @@ class Training:
         """
         leaves = {n: weights[n].detach().clone().requires_grad_(True) for n in learned}
         if not leaves:
-            return {}
+            return {}, True
         optimizer = torch.optim.Adam(leaves.values(), lr=self.learning_rate, betas=(0.9, 0.95))
         steps = self.epochs * len(examples)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
         order = torch.Generator().manual_seed(self.seed)
         ends = time.monotonic() + seconds
-        for _ in range(self.epochs):
+        epochs = 0
+        while epochs < self.epochs and (epochs == 0 or time.monotonic() < ends):
             for place in torch.randperm(len(examples), generator=order).tolist():
                 given, wanted = examples[place]
                 with torch.autocast("cpu", torch.bfloat16, enabled=self.is_half):
@@ -75,9 +76,8 @@ class Training:
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-            if time.monotonic() > ends:
-                break
-        return {name: leaf.detach() for name, leaf in leaves.items()}
+            epochs += 1
+        return {name: leaf.detach() for name, leaf in leaves.items()}, epochs == self.epochs
 
 
 def _rate(step: int, steps: int) -> float:

@@ -20,7 +20,7 @@ from prunec.passes.contract import Context, Pass, PassError, explained
 from prunec.passes.ir import Entry, Port, Program
 from prunec.passes.ir.axes import Axis
 from prunec.passes.ir.selection import Kept, PerUnit, Selection, is_cut, kept, kept_count
-from prunec.passes.ir.shapes import copy_graph, example_size, propagate
+from prunec.passes.ir.shapes import add_weight, copy_graph, example_size, propagate
 from prunec.passes.ir.take import take
 from prunec.passes.plan import PlanError, load_plan
 from prunec.passes.surgery.drop_branches import drop_branches
@@ -215,8 +215,5 @@ class _Edit:
             self.new_buffers[name] = table
         node = next((n for n in graph.nodes if reads.get(n.name) == name), None)
         if node is None:
-            last = [n for n in graph.nodes if n.op == "placeholder" and n.name in reads][-1]
-            with graph.inserting_after(last):
-                node = graph.placeholder(name)
-            reads[node.name] = name
+            node = add_weight(graph, reads, name)
         return node

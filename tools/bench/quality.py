@@ -106,7 +106,7 @@ class _Bench:
         author = None
         if source == "self":
             runner = import_module("prunec.backends.torch").TorchRunner(self._dense)
-            author = self._calibration.Author(runner, self._checkpoint)
+            author = self._calibration.Author(runner.step, self._dense)
         return self._calibration.calibration_tokens(
             spec, self._tokenizer, author, cache=self._options.cache
         )

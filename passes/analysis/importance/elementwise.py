@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from prunec.passes.analysis.coupling import Coupling, Structure
-from prunec.passes.analysis.gradients import GradientSums, stream_gradients
+from prunec.passes.analysis.gradients import GradientSums, sum_gradients
 from prunec.passes.analysis.importance.scores import Criterion, Scores, sum_of_weight_scores
 from prunec.passes.contract import Context
 from prunec.passes.ir import Program
@@ -30,9 +30,7 @@ class ElementCriterion(Criterion):
     ) -> Scores:
         """See `Criterion.score`."""
         names = weights_of(structures)
-        gradients = GradientSums()
-        for window in stream_gradients(program, names, context, f"criterion={self.name}"):
-            gradients.add(window)
+        gradients = sum_gradients(program, names, context, f"criterion={self.name}")
         elements = {n: self.element(program.weights[n].detach(), gradients, n) for n in names}
         return Scores(self.name, sum_of_weight_scores(elements, coupling, structures))
 

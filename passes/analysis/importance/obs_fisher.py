@@ -7,9 +7,9 @@ from typing import final
 
 import torch
 
-from prunec.passes.analysis.contractions import Contraction, contractions
+from prunec.passes.analysis.contractions import Contraction
 from prunec.passes.analysis.coupling import Coupling, Structure
-from prunec.passes.analysis.importance.consumers import require_readers
+from prunec.passes.analysis.importance.consumers import in_order, require_readers
 from prunec.passes.analysis.importance.obs_greedy import ObsGreedy
 from prunec.passes.analysis.importance.scores import Scores
 from prunec.passes.analysis.sensitivity import output_sensitivities
@@ -41,9 +41,7 @@ class ObsFisher(ObsGreedy):
         context: Context,
     ) -> Scores:
         """See `Criterion.score`."""
-        readers = require_readers(program.main, structures)
-        found = {c for of_one in readers.values() for c in of_one}
-        wanted = [c for c in contractions(program.main) if c in found]
+        wanted = in_order(require_readers(program.main, structures), program.main)
         moments = output_sensitivities(program, wanted, context, f"criterion={self.name}")
         self._factors = {contraction: _root(moments[contraction]) for contraction in wanted}
         return super().score(program, coupling, structures, context)

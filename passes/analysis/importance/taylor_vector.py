@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import final
 
 from prunec.passes.analysis.coupling import Coupling, Structure
-from prunec.passes.analysis.gradients import GradientSums, stream_gradients
+from prunec.passes.analysis.gradients import sum_gradients
 from prunec.passes.analysis.importance.elementwise import weights_of
 from prunec.passes.analysis.importance.scores import Criterion, Scores, sum_of_vectors
 from prunec.passes.contract import Context
@@ -32,8 +32,6 @@ class TaylorVector(Criterion):
     ) -> Scores:
         """See `Criterion.score`."""
         names = weights_of(structures)
-        gradients = GradientSums()
-        for window in stream_gradients(program, names, context, f"criterion={self.name}"):
-            gradients.add(window)
+        gradients = sum_gradients(program, names, context, f"criterion={self.name}")
         changes = {n: program.weights[n].detach() * gradients.summed(n) for n in names}
         return Scores(self.name, sum_of_vectors(changes, coupling, structures))

@@ -65,3 +65,13 @@ def test_a_named_recipe_is_one_row_at_each_size(quality: ModuleType, tmp_path: P
             found["sizes"]["block_parameters"] / rows["dense keep=1"]["sizes"]["block_parameters"]
         )
         assert keep - 0.1 < share <= keep
+
+
+def test_the_model_can_write_its_own_calibration_text(quality: ModuleType, tmp_path: Path) -> None:
+    given = arguments(tmp_path)
+    given[given.index("--calibration") + 1] = "self"
+    recipes = ["--recipes", "best-without-training", "--keeps", "0.8"]
+    assert quality.main([*given, *recipes]) == 0
+    document = json.loads((tmp_path / "quality.json").read_text())
+    assert document["protocol"]["calibration"]["source"] == "self"
+    assert "best-without-training keep=0.8" in document["rows"]

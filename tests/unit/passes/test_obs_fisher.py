@@ -106,5 +106,5 @@ def test_scores_of_all_layers_compete_as_losses() -> None:
 
 def test_a_model_without_logits_is_told_what_to_use() -> None:
     program = through(lambda b, h: h)
-    with pytest.raises(PassError, match="criterion=obs"):
+    with pytest.raises(PassError, match="needs the logits"):
         output_sensitivities(program, [], Context(calibration=TOKENS), "the test")

@@ -5,11 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.contract import Context, PassError
 from prunec.passes.ir import Program, execute, language_feeds
 from prunec.passes.ir.staged import StagedRun
+from prunec.passes.plan import Cut, Plan
 from prunec.passes.repair import Refit
 from prunec.passes.repair.narrowed import narrowed_contractions
+from prunec.passes.surgery import cut_program
 from support.cuts import TOKENS, cut
 from support.models import small_program
 from support.oracle import relative_error
@@ -19,6 +22,11 @@ PROGRAM = small_program(torch.float64)
 TINY_RIDGE = 1e-12
 DUPLICATE_COST = 1e-6
 SAME_SOLUTION = 1e-5  # of two solvers, one of which squares the condition number
+
+
+def node_that_reads(program: Program, weight: str) -> str:
+    (found,) = (node for node, name in program.main.weight_nodes() if name == weight)
+    return next(iter(found.users)).name
 
 
 def error(program: Program) -> float:
@@ -93,3 +101,30 @@ def test_a_later_layer_is_fitted_on_what_the_refitted_layers_before_it_produce()
     wanted = run.peek(run.advance(second, 0), 0).flatten(0, -2)
     expected = torch.linalg.lstsq(x, wanted).solution.T
     assert relative_error(refitted.weights[layer.weight], expected) < SAME_SOLUTION
+
+
+def test_a_layer_behind_a_dropped_one_is_fitted_on_what_the_cut_program_gives_it() -> None:
+    coupling = find_structures(PROGRAM)
+    (branches,) = coupling.of_kind("layer")
+    channels = coupling.of_kind("ffn-channel")[1]
+    cuts = (
+        Cut(branches.name, branches.kind, branches.index, branches.size, (0, 2, 3)),
+        Cut(channels.name, channels.kind, channels.index, channels.size, tuple(range(40))),
+    )
+    plan = Plan(cuts, PROGRAM.fingerprint())
+    after = cut_program(PROGRAM, coupling, plan.selection(PROGRAM, coupling))
+    context = Context(calibration=TOKENS, reference=PROGRAM, plan=plan)
+    (layer,) = narrowed_contractions(after, context)
+    refitted = Refit(ridge=TINY_RIDGE).apply(after, context)
+    feeds = language_feeds(after.main, TOKENS)
+    name = node_that_reads(after, layer.contraction.weight)
+    run = StagedRun(after, after.main, [feeds], [name])
+    x = run.operand(run.advance(name, 0), 0, 0).flatten(0, -2)
+    gone = [n for n in PROGRAM.weights if n not in after.weights]
+    assert gone
+    whole = PROGRAM.with_weights({n: torch.zeros_like(PROGRAM.weights[n]) for n in gone})
+    name = layer.contraction.node.name
+    run = StagedRun(whole, whole.main, [feeds], [name])
+    wanted = run.peek(run.advance(name, 0), 0).flatten(0, -2)
+    expected = torch.linalg.lstsq(x, wanted).solution.T
+    assert relative_error(refitted.weights[layer.contraction.weight], expected) < SAME_SOLUTION

@@ -52,12 +52,8 @@ def evaluate(
     from prunec.driver.machine import versions
     from prunec.frontend.calibration import CalibrationSpec
 
-    if text is None and not choices:
-        raise typer.BadParameter("give --text FILE, --choices FILE, or both")
-    # Before a model is loaded: is there anything to measure on?
+    _require_text(text, choices)
     asked = {file.stem: read_questions(file, questions) for file in choices or []}
-    if text is not None and not text.startswith("datasets:"):
-        Path(text).open("rb").close()
     with open_terminal(as_json) as terminal:
         model = open_artefact(artefact, terminal)
         other = open_artefact(against, terminal) if against is not None else None
@@ -77,3 +73,11 @@ def evaluate(
             document["choices"] = answered
             tables.append(tabulate_choices(answered))
         terminal.deliver(document, *tables)
+
+
+def _require_text(text: str | None, choices: list[Path] | None) -> None:
+    """Before a model is loaded: is there anything to measure on?"""
+    if text is None and not choices:
+        raise typer.BadParameter("give --text FILE, --choices FILE, or both")
+    if text is not None and not text.startswith("datasets:"):
+        Path(text).open("rb").close()
