@@ -54,3 +54,32 @@ class CharacterTokenizer:
     def decode(self, tokens: Sequence[int]) -> str:
         """The characters of tokens."""
         return "".join(chr(t) for t in tokens)
+
+
+class ScriptRunner:
+    """Predict a given text of tokens, whatever the prompt says; then 0 for ever.
+
+    Args:
+        rows: The new tokens of each row of the batch.
+        vocabulary: How many tokens there are.
+        name: The runner's name.
+    """
+
+    def __init__(
+        self, rows: Sequence[Sequence[int]], vocabulary: int, name: str = "script"
+    ) -> None:
+        self.name = name
+        self.vocabulary = vocabulary
+        self.steps: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._rows = rows
+
+    def step(
+        self, tokens: torch.Tensor, mask: torch.Tensor, cache: int | None
+    ) -> tuple[torch.Tensor, int]:
+        """See `prunec.backends.runner.Runner.step`; the cache is the number of steps done."""
+        self.steps.append((tokens, mask))
+        done = cache or 0
+        wanted = [row[done] if done < len(row) else 0 for row in self._rows]
+        logits = torch.zeros(len(tokens), tokens.shape[1], self.vocabulary)
+        logits[range(len(tokens)), -1, wanted] = 1.0
+        return logits, done + 1
