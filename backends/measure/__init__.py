@@ -21,8 +21,14 @@ from prunec.backends.measure.perplexity import (
     perplexity,
 )
 from prunec.backends.measure.questions import Question, QuestionError, read_questions
+from prunec.backends.measure.split_perplexity import (
+    PROMPT_TOKENS,
+    SplitPerplexity,
+    split_perplexity,
+)
 
 __all__ = [
+    "PROMPT_TOKENS",
     "WINDOW_COUNT",
     "WINDOW_TOKENS",
     "Accuracy",
@@ -33,6 +39,7 @@ __all__ = [
     "Perplexity",
     "Question",
     "QuestionError",
+    "SplitPerplexity",
     "Workload",
     "accuracy",
     "agreement",
@@ -41,4 +48,5 @@ __all__ = [
     "measure_latency",
     "perplexity",
     "read_questions",
+    "split_perplexity",
 ]

@@ -1,0 +1,112 @@
+"""Perplexity of what follows a prompt, for models that adapt to their prompt."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from prunec.backends.measure.likelihood import Progress, mean_and_stderr, silent, token_nll
+from prunec.backends.measure.versions import versions
+from prunec.backends.runner import Runner
+
+PROMPT_TOKENS = 512  # of windows of 1024
+
+
+@dataclass(frozen=True)
+class SplitPerplexity:
+    """How well a runner predicts the end of each window after its start as the prompt.
+
+    Attributes:
+        runner: The runner's name.
+        perplexity: exp of `nll`.
+        nll: Negative log-likelihood in nats, mean over all predicted tokens.
+        nll_stderr: Its standard error, from the spread between windows.
+        window_nll: The mean of each window.
+        prompt_tokens: Tokens of each window that are the prompt.
+        windows: How many windows.
+        tokens: How many tokens were predicted.
+        seconds: Wall time.
+        text: What the windows are, as their maker describes it.
+        versions: What it was measured with.
+    """
+
+    runner: str
+    perplexity: float
+    nll: float
+    nll_stderr: float | None
+    window_nll: tuple[float, ...]
+    prompt_tokens: int
+    windows: int
+    tokens: int
+    seconds: float
+    text: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=versions)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values under the attributes' names."""
+        return asdict(self)
+
+
+def split_perplexity(
+    runner: Runner,
+    windows: torch.Tensor,
+    *,
+    prompt_tokens: int = PROMPT_TOKENS,
+    text: Mapping[str, Any] | None = None,
+    progress: Progress = silent,
+) -> SplitPerplexity:
+    """Measure perplexity on the tokens after the prompt, each from all those before it.
+
+    The prompt is one step without a cache, the rest one further step with the cache that it
+    left. Every token after the prompt counts: of a window of 1024 with a prompt of 512, tokens
+    512 to 1023 counted from 0. So the first of them is predicted by the step of the prompt, which
+    is what writes the first token of an answer too. Windows are run one at a time: a batch would
+    share what is chosen from its prompts. SmolLM2-135M-Instruct, dense, has 19.51 on the first
+    20 windows of WikiText-2's test text and 22.57 on the first 6 (22.66 without the first token).
+
+    Args:
+        runner: The model.
+        windows: [window, token], int64.
+        prompt_tokens: How many tokens at the start of each window are its prompt.
+        text: Describes the windows in the result.
+        progress: Shows the windows.
+
+    Raises:
+        ValueError: the prompt is empty, or leaves fewer than two tokens of a window.
+    """
+    if not 1 <= prompt_tokens <= windows.shape[1] - 2:
+        raise ValueError(
+            f"prompt_tokens is {prompt_tokens}: windows of {windows.shape[1]} tokens allow 1 to "
+            f"{windows.shape[1] - 2}"
+        )
+    started = time.perf_counter()
+    shown = progress(windows, "measuring perplexity after the prompt", len(windows))
+    found = [_nll(runner, window[None], prompt_tokens) for window in shown]
+    mean, stderr = mean_and_stderr(found)
+    return SplitPerplexity(
+        runner=runner.name,
+        perplexity=math.exp(mean),
+        nll=mean,
+        nll_stderr=stderr,
+        window_nll=tuple(found),
+        prompt_tokens=prompt_tokens,
+        windows=len(windows),
+        tokens=len(windows) * (windows.shape[1] - prompt_tokens),
+        seconds=time.perf_counter() - started,
+        text=dict(text or {}),
+    )
+
+
+def _nll(runner: Runner, window: torch.Tensor, prompt_tokens: int) -> float:
+    """The mean over the tokens of one window, [1, token], after its prompt."""
+    mask = torch.ones_like(window)
+    logits, cache = runner.step(window[:, :prompt_tokens], mask[:, :prompt_tokens], None)
+    first = logits[:, -1:]
+    rest, _ = runner.step(window[:, prompt_tokens:-1], mask[:, :-1], cache)
+    logits = torch.cat([first, rest], dim=1)
+    return token_nll(logits, window[:, prompt_tokens:]).double().mean().item()
