@@ -7,12 +7,24 @@ from prunec.backends.measure.choices import (
     accuracy,
     compare_accuracy,
 )
+from prunec.backends.measure.generated import (
+    MAX_PROMPT_TOKENS,
+    GenerationQuality,
+    ItemQuality,
+    measure_generation,
+)
 from prunec.backends.measure.latency import (
     Comparison,
     Latency,
     Workload,
     compare_latency,
     measure_latency,
+)
+from prunec.backends.measure.overlap import (
+    TokenAgreement,
+    rouge_l,
+    token_agreement,
+    token_f1,
 )
 from prunec.backends.measure.perplexity import (
     WINDOW_COUNT,
@@ -21,6 +33,7 @@ from prunec.backends.measure.perplexity import (
     perplexity,
 )
 from prunec.backends.measure.questions import Question, QuestionError, read_questions
+from prunec.backends.measure.samples import Sample, SampleError, read_samples
 from prunec.backends.measure.split_perplexity import (
     PROMPT_TOKENS,
     SplitPerplexity,
@@ -28,25 +41,36 @@ from prunec.backends.measure.split_perplexity import (
 )
 
 __all__ = [
+    "MAX_PROMPT_TOKENS",
     "PROMPT_TOKENS",
     "WINDOW_COUNT",
     "WINDOW_TOKENS",
     "Accuracy",
     "Agreement",
     "Comparison",
+    "GenerationQuality",
+    "ItemQuality",
     "Latency",
     "PairedAccuracy",
     "Perplexity",
     "Question",
     "QuestionError",
+    "Sample",
+    "SampleError",
     "SplitPerplexity",
+    "TokenAgreement",
     "Workload",
     "accuracy",
     "agreement",
     "compare_accuracy",
     "compare_latency",
+    "measure_generation",
     "measure_latency",
     "perplexity",
     "read_questions",
+    "read_samples",
+    "rouge_l",
     "split_perplexity",
+    "token_agreement",
+    "token_f1",
 ]

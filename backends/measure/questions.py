@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from prunec.backends.measure.json_lines import read_objects
 
 _PARTIAL_CONTEXT = "partial_context"
 
@@ -57,23 +58,10 @@ def read_questions(path: Path, count: int | None = None) -> list[Question]:
     Raises:
         QuestionError: there is no such file, or a line is malformed.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise QuestionError(f"{path} cannot be read: {error}") from error
-    numbered = [(n, line) for n, line in enumerate(lines, start=1) if line.strip()][:count]
-    if not numbered:
-        raise QuestionError(f"{path} holds no questions")
-    return [_parse(f"{path}, line {number}", line) for number, line in numbered]
+    return [_parse(*numbered) for numbered in read_objects(path, count, QuestionError)]
 
 
-def _parse(where: str, line: str) -> Question:
-    try:
-        item = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise QuestionError(f"{where}: not JSON: {error}") from error
-    if not isinstance(item, dict):
-        raise QuestionError(f"{where}: an object is expected, there is {type(item).__name__}")
+def _parse(where: str, item: Mapping[str, Any]) -> Question:
     is_partial = item.get("schema") == _PARTIAL_CONTEXT
     question = Question(
         id=str(item.get("id", where)),

@@ -60,5 +60,5 @@ def test_a_bad_line_is_named_with_what_is_wrong(tmp_path: Path, item: Any, messa
 def test_a_missing_or_empty_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(QuestionError, match="cannot be read"):
         read_questions(tmp_path / "none.jsonl")
-    with pytest.raises(QuestionError, match="holds no questions"):
+    with pytest.raises(QuestionError, match="holds nothing: one JSON object a line"):
         read_questions(write(tmp_path / "q.jsonl"))
