@@ -17,6 +17,7 @@ OWN = {
     "score": "prunec.passes.analysis.importance:Score",
     "allocate": "prunec.passes.plan:Allocate",
     "remove-structures": "prunec.passes.surgery:RemoveStructures",
+    "select-experts": "prunec.passes.surgery:SelectExperts",
     "compensate-bias": "prunec.passes.repair:CompensateBias",
     "refit": "prunec.passes.repair:Refit",
     "reconstruct": "prunec.passes.repair:Reconstruct",

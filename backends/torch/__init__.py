@@ -1,5 +1,7 @@
 """Run programs in PyTorch."""
 
+from prunec.backends.torch.experts_runner import ExpertsRunner
+from prunec.backends.torch.open_runner import open_runner
 from prunec.backends.torch.runner import TorchRunner
 
-__all__ = ["TorchRunner"]
+__all__ = ["ExpertsRunner", "TorchRunner", "open_runner"]

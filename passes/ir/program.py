@@ -17,6 +17,10 @@ Size = int | str
 """A static size, or the label of a dynamic dimension such as ``batch_size``."""
 
 
+PREFILL, DECODE = "prefill", "decode"
+"""The entry points of a program that generates with two graphs."""
+
+
 class ProgramError(Exception):
     """A program, or a file that should hold one, is not what it must be."""
 
@@ -29,6 +33,7 @@ class Role(StrEnum):
     POSITIONS = "positions"
     CACHE = "cache"  # keys and values of earlier tokens, in and out
     LOGITS = "logits"
+    EXPERTS = "experts"  # units that a prompt chose, out of prefill and into decode
     OTHER = "other"
 
 

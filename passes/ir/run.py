@@ -74,7 +74,8 @@ def language_feeds(
         tokens: [batch, new tokens], int64.
         mask: [batch, past + new tokens], 1 for real tokens, 0 for padding on the left.
             All ones where not given.
-        cache: Keys and values of earlier tokens by input name. Empty where not given.
+        cache: By input name the keys and values of earlier tokens, empty where not given, and
+            the units that a prompt chose.
     """
     batch, new = tokens.shape
     cache_inputs, _ = entry.ports(Role.CACHE)
@@ -89,8 +90,18 @@ def language_feeds(
         Role.POSITIONS: positions(mask)[:, -new:],
     }
     return {
-        p.name: cache[p.name] if p.role is Role.CACHE else by_role[p.role] for p in entry.inputs
+        p.name: by_role[p.role] if p.role in by_role else _handed_on(p, cache) for p in entry.inputs
     }
+
+
+def _handed_on(port: Port, cache: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What an earlier step gave for this input."""
+    if port.name not in cache:
+        raise ProgramError(
+            f"the input {port.name} ({port.role}) comes from an earlier step, which gave only "
+            f"{sorted(cache)[:4]} …: run the entry point before this one first"
+        )
+    return cache[port.name]
 
 
 def positions(mask: torch.Tensor) -> torch.Tensor:
@@ -102,6 +113,19 @@ def next_cache(entry: Entry, outputs: Mapping[str, torch.Tensor]) -> dict[str, t
     """The cache outputs of one step under the names of the next step's inputs."""
     inputs, given = entry.ports(Role.CACHE)
     return {i.name: outputs[o.name] for i, o in zip(inputs, given, strict=True)}
+
+
+def without_last(
+    entry: Entry, cache: Mapping[str, torch.Tensor], tokens: int
+) -> dict[str, torch.Tensor]:
+    """The cache as it was before the last tokens: views, by the names of the entry's inputs."""
+    ports = {p.name: p for p in entry.ports(Role.CACHE)[0]}
+    return {
+        name: tensor.narrow(
+            _past_dim(ports[name]), 0, tensor.shape[_past_dim(ports[name])] - tokens
+        )
+        for name, tensor in cache.items()
+    }
 
 
 def _past_dim(port: Port) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from prunec.backends.ort import OrtRunner
 from prunec.backends.runner import Runner
 from prunec.backends.tensorrt import TensorRTRunner
-from prunec.backends.torch import TorchRunner
+from prunec.backends.torch import open_runner
 from prunec.driver.program_folder import find_program
 from prunec.driver.terminal import Terminal
 from prunec.frontend.export import trace_model
@@ -117,7 +117,7 @@ def find_file(path: Path, suffix: str) -> Path | None:
 def _open_program(reference: str, folder: Path) -> Artefact:
     program = load_program(folder)
     source = _nearest_tokenizer(folder) or program.origin.get("model")
-    return Artefact(reference, TorchRunner(program), program, _weight_bytes(program), source)
+    return Artefact(reference, open_runner(program), program, _weight_bytes(program), source)
 
 
 def _open_model(reference: str, terminal: Terminal) -> Artefact:
@@ -126,7 +126,7 @@ def _open_model(reference: str, terminal: Terminal) -> Artefact:
         model = load_weights(checkpoint)
     with terminal.stage(f"Trace {reference}"):
         program = trace_model(model)
-    return Artefact(reference, TorchRunner(program), program, _weight_bytes(program), reference)
+    return Artefact(reference, open_runner(program), program, _weight_bytes(program), reference)
 
 
 def _weight_bytes(program: Program) -> int:

@@ -1,0 +1,119 @@
+"""From options, weights and calibration text to how the units of every group are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from prunec.passes.analysis.importance.scores import Scores
+from prunec.passes.contract import PassError
+from prunec.passes.ir import Program
+from prunec.passes.ir.selection import PerUnit, Selection
+from prunec.passes.surgery.select_experts.choice import CERTAIN, Choice, choose, places
+from prunec.passes.surgery.select_experts.groups import Group
+
+
+def by_prompt(
+    program: Program,
+    groups: Sequence[Group],
+    priors: Sequence[torch.Tensor | None],
+    *,
+    prior: float,
+    core: float,
+    column_norm: bool,
+) -> list[Choice]:
+    """Choices that the prompt makes, helped by what is known beforehand.
+
+    Args:
+        program: Has the weights.
+        groups: Whose units are chosen.
+        priors: The statistic on calibration text for each group; None where nothing reads it.
+        prior: The weight of places by the prior.
+        core: The share of the chosen units that is always the same: the best by the prior.
+        column_norm: Whether scores are multiplied by what a unit's columns weigh.
+    """
+    choices = []
+    for group, known in zip(groups, priors, strict=True):
+        norms = column_norms(program, group) if column_norm else None
+        if known is not None and norms is not None:
+            known = known * norms
+        choices.append(
+            Choice(
+                column_norms=norms,
+                prior_places=places(known) if known is not None and prior > 0 else None,
+                prior_share=prior,
+                core=_core(known, int(group.count * core)) if known is not None else None,
+            )
+        )
+    return choices
+
+
+def _core(prior: torch.Tensor, count: int) -> torch.Tensor | None:
+    if not count:
+        return None
+    return torch.full_like(prior, -CERTAIN).index_fill_(0, choose(prior, count), CERTAIN)
+
+
+def by_magnitude(program: Program, groups: Sequence[Group]) -> list[Choice]:
+    """The same units for every prompt: those whose rows weigh most.
+
+    The score of a unit is the product of the norms of its rows in all matrices that produce it.
+    Source: Dong et al. 2024 (GRIFFIN), arXiv 2404.01365: the static baseline.
+
+    Raises:
+        PassError: no matrix produces the units of a group.
+    """
+    choices = []
+    for group in groups:
+        norms = []
+        for part in group.parts:
+            if part.is_matrix and not part.sums_units:
+                rows = program.weights[part.weight].double().norm(dim=1 - part.dim)
+                norms += list(part.positions.by_unit(rows))
+        if not norms:
+            raise PassError(f"{group.structure.name}: choice=magnitude finds no rows to weigh")
+        choices.append(Choice(fixed=choose(torch.stack(norms).prod(0), group.count)))
+    return choices
+
+
+def by_scores(groups: Sequence[Group], scores: Scores | None) -> list[Choice]:
+    """The same units for every prompt: those with the best scores of this run.
+
+    Raises:
+        PassError: a group has no scores.
+    """
+    if scores is None:
+        raise PassError("choice=static needs scores: put score before select-experts")
+    choices = []
+    for group in groups:
+        found = scores.by_structure.get(group.structure.name)
+        if found is None or len(found) != group.structure.size:
+            raise PassError(
+                f"choice=static: {group.structure.name} has no scores as it is now: put "
+                "score{kinds=ffn-channel} right before select-experts"
+            )
+        choices.append(Choice(fixed=choose(found, group.count)))
+    return choices
+
+
+def by_plan(groups: Sequence[Group], selection: Selection) -> list[Choice]:
+    """The same units for every prompt: those that a plan leaves."""
+    choices = []
+    for group in groups:
+        units = selection[group.structure.atom]
+        assert not isinstance(units, PerUnit), "feed-forward units stand under no other axis"
+        choices.append(Choice(fixed=torch.from_numpy(units.copy())))
+    return choices
+
+
+def column_norms(program: Program, group: Group) -> torch.Tensor:
+    """What the columns of each unit weigh in the matrices that sum over it: [units], float32.
+
+    Source: Sun et al. 2023 (Wanda), arXiv 2306.11695: activation norm times weight norm.
+    """
+    total = torch.zeros(group.structure.size, dtype=torch.float64)
+    for part in group.summing:
+        squares = program.weights[part.weight].double().square().sum(1 - part.dim)
+        total += part.positions.by_unit(squares).sum(0)
+    return total.sqrt().float()
