@@ -37,9 +37,13 @@ class Draft:
     outputs: tuple[Port, ...]
 
     @classmethod
-    def of(cls, program: Program) -> Draft:
-        """Copy the program's only entry point."""
-        entry = program.main
+    def of(cls, program: Program, name: str | None = None) -> Draft:
+        """Copy an entry point by name; the only one where none is given.
+
+        Raises:
+            ProgramError: there is none of this name, or there are several and none is named.
+        """
+        entry = program.main if name is None else program.entry(name)
         graph, _ = copy_graph(entry.graph)
         weights = {name: program.weights[name] for name in entry.reads.values()}
         return cls(graph, dict(entry.reads), weights, entry.inputs, entry.outputs)

@@ -70,19 +70,27 @@ class OnnxReport:
     seconds: Mapping[str, float]
 
 
-def export_onnx(program: Program, path: Path, rewrites: Sequence[ModelRewrite] = ()) -> OnnxReport:
+def export_onnx(
+    program: Program,
+    path: Path,
+    rewrites: Sequence[ModelRewrite] = (),
+    *,
+    entry: str | None = None,
+) -> OnnxReport:
     """Write a program as standard ONNX: ``path`` and ``<path>.data``, both or none.
 
     Names and shapes of inputs and outputs are those of the program's ports; logits have the
     program's own element type. Without further rewrites the file is one that TensorRT reads.
 
     Args:
-        program: A program with one entry point.
+        program: What to write.
         path: Where to write.
         rewrites: Further rewrites of the finished model that its reader asks for, such as
             `prunec.backends.ort.fold_cache`.
+        entry: The entry point to write; the only one where there is one.
 
     Raises:
+        ProgramError: there is no such entry point, or there are several and none is named.
         OnnxError: an operator of the program has no translation.
         OSError: the folder cannot be written; what was there before is untouched.
     """
@@ -94,7 +102,7 @@ def export_onnx(program: Program, path: Path, rewrites: Sequence[ModelRewrite] =
         now = time.perf_counter()
         seconds[name], clock = now - clock, now
 
-    draft = Draft.of(program)
+    draft = Draft.of(program, entry)
     normalise(draft)
     rewritten = {rewrite.__name__: rewrite(draft) for rewrite in REWRITES}
     stage("rewrite")

@@ -40,11 +40,14 @@ def normalise(draft: Draft) -> None:
     ``to.other(x, w)`` -> ``_to_copy(x, dtype of w)``; ``to(x)``, ``view(x)``, ``expand(x)``,
     ``slice(x)``, ``x * 1``, ``x + 0``, ``x & true`` -> ``x`` where that is what they compute;
     Python's ``x & y`` -> ``bitwise_and(x, y)``, which has a translation of its own; ``1.0 - x``
-    -> ``-x + 1.0`` with x cast to what comes out, since its translation promotes no types.
+    -> ``-x + 1.0`` with x cast to what comes out, since its translation promotes no types; a
+    stable sort -> ``sort``, whose translation is stable.
     """
     for node in list(draft.graph.nodes):
         if node.op == "call_function" and is_tensor(node):
             _simplify(node)
+        elif calls(node, aten.sort.stable):
+            _to_plain_sort(node)
     share_equal_values(draft.graph)
     draft.graph.eliminate_dead_code()
     draft.drop_unread_weights()
@@ -84,6 +87,12 @@ def _simplify(node: Node) -> None:
             node,
             insert(node, aten.add.Tensor, insert(node, aten.neg.default, promoted), node.args[1]),
         )
+
+
+def _to_plain_sort(node: Node) -> None:
+    """ONNX sorts by TopK, which puts the lower index first among equals."""
+    node.target = aten.sort.default
+    node.kwargs = {key: value for key, value in node.kwargs.items() if key != "stable"}
 
 
 def _is_idle(node: Node, source: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch.fx import Node
 
 from prunec.passes.analysis.remaining import Remaining, whole
-from prunec.passes.ir import Program, Role
+from prunec.passes.ir import DECODE, Entry, Port, Program, Role
 
 aten = torch.ops.aten
 _CONTRACTIONS: dict[Any, int] = {
@@ -30,8 +31,9 @@ class Cost:
         block_parameters: Without embeddings, head, and what is applied after the last block.
         weight_bytes: Of all weights as they are stored in memory, buffers too.
         kv_bytes_per_token: What one more token adds to the cache.
-        flops_per_token: Two for each weight that a contraction multiplies with; attention's own
-            products grow with the context and are left out.
+        flops_per_token: Two for each weight that a contraction multiplies with, in decode where
+            that is an entry point of its own; attention's own products grow with the context and
+            are left out.
     """
 
     parameters: int
@@ -55,8 +57,36 @@ def measure(program: Program) -> Cost:
         block_parameters=sum(count for name, count in parameters.items() if name in block),
         weight_bytes=sum(w.numel() * w.element_size() for w in program.weights.values()),
         kv_bytes_per_token=kv_bytes_per_token(program),
-        flops_per_token=sum(2 * program.weights[w].numel() for w in contracted_weights(entries[0])),
+        flops_per_token=_flops_per_token(program),
     )
+
+
+def decode_bytes(program: Program) -> int:
+    """Bytes of weights that one decoded token reads, chosen units among them.
+
+    A table that is only looked up counts with one row.
+    """
+    entry = decoding_entry(program)
+    total = sum(_port_numbers(p) * p.dtype.itemsize for p in entry.ports(Role.EXPERTS)[0])
+    for node, name in entry.weight_nodes():
+        weight = program.weights[name]
+        is_table = all(user.target is aten.embedding.default for user in node.users)
+        read = weight[0] if is_table and node.users else weight
+        total += read.numel() * weight.element_size() if node.users else 0
+    return total
+
+
+def decoding_entry(program: Program) -> Entry:
+    """The entry point that a single new token runs through."""
+    return program.entries.get(DECODE) or next(iter(program.entries.values()))
+
+
+def _flops_per_token(program: Program) -> int:
+    entry = decoding_entry(program)
+    ports = zip(entry.input_nodes(), entry.inputs, strict=True)
+    numbers = {node: _port_numbers(port) for node, port in ports if port.role is Role.EXPERTS}
+    numbers |= {node: program.weights[name].numel() for node, name in entry.weight_nodes()}
+    return sum(2 * numbers.get(matrix, 0) for matrix in _contracted(whole(entry)))
 
 
 def kv_bytes_per_token(program: Program) -> int:
@@ -64,11 +94,13 @@ def kv_bytes_per_token(program: Program) -> int:
     entry = next(iter(program.entries.values()))
     total = 0
     for port in entry.ports(Role.CACHE)[0]:
-        numbers = 1
-        for size in port.shape:
-            numbers *= size if isinstance(size, int) else 1
-        total += numbers * port.dtype.itemsize
+        total += _port_numbers(port) * port.dtype.itemsize
     return total
+
+
+def _port_numbers(port: Port) -> int:
+    """How many numbers a port has for one sequence and one token."""
+    return math.prod(size for size in port.shape if isinstance(size, int))
 
 
 def block_weights(program: Program, entries: Sequence[Remaining]) -> frozenset[str]:
@@ -96,11 +128,18 @@ def block_weights(program: Program, entries: Sequence[Remaining]) -> frozenset[s
 
 def contracted_weights(left: Remaining) -> Iterator[str]:
     """The weight of each contraction with one, in order."""
+    for matrix in _contracted(left):
+        if matrix.name in left.entry.reads:
+            yield left.entry.reads[matrix.name]
+
+
+def _contracted(left: Remaining) -> Iterator[Node]:
+    """What each contraction multiplies activations with, in order."""
     for node in left.nodes:
         place = _CONTRACTIONS.get(node.target)
-        weight = node.args[place] if place is not None else None
-        if isinstance(weight, Node) and weight.name in left.entry.reads:
-            yield left.entry.reads[weight.name]
+        matrix = node.args[place] if place is not None else None
+        if isinstance(matrix, Node):
+            yield matrix
 
 
 def _nodes_before_inner_contractions(left: Remaining) -> set[Node]:

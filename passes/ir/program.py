@@ -126,6 +126,16 @@ class Program:
             )
         return next(iter(self.entries.values()))
 
+    def entry(self, name: str) -> Entry:
+        """The entry point of this name.
+
+        Raises:
+            ProgramError: there is none.
+        """
+        if name not in self.entries:
+            raise ProgramError(f"no entry point {name!r}: this program has {sorted(self.entries)}")
+        return self.entries[name]
+
     def parameters(self) -> dict[str, torch.Tensor]:
         """The weights that are parameters of the model, tied ones once."""
         return {n: w for n, w in self.weights.items() if n not in self.buffers}
