@@ -10,9 +10,7 @@ import torch
 
 from prunec.backends.runner import GenerationError, Runner, generate, stream
 from prunec.backends.sampling import Choose, greedy
-
-_UNFINISHED = "\ufffd"  # what a tokenizer writes for bytes that are no whole character
-_CONTEXT_TOKENS = 8  # before the new ones: enough to tell whether a blank comes between
+from prunec.backends.stream_decoder import StreamDecoder
 
 
 @dataclass(frozen=True)
@@ -100,6 +98,31 @@ def generate_text(
     return found
 
 
+class TextStream:
+    """Text while it is written: iterate once for its pieces.
+
+    There is a piece, perhaps empty, for each new token, and one for what is left at the end.
+
+    Attributes:
+        prompt_tokens: How many tokens the prompt is, with the chat template.
+        tokens: The new tokens so far, the end token among them.
+    """
+
+    def __init__(
+        self, decoder: StreamDecoder, prompt_tokens: int, chosen: Iterator[torch.Tensor]
+    ) -> None:
+        self.prompt_tokens = prompt_tokens
+        self.tokens: list[int] = []
+        self._decoder = decoder
+        self._chosen = chosen
+
+    def __iter__(self) -> Iterator[str]:
+        for token in self._chosen:
+            self.tokens.append(int(token))
+            yield self._decoder.push(self.tokens[-1])
+        yield self._decoder.finish()
+
+
 def stream_text(
     runner: Runner,
     tokenizer: Any,
@@ -109,18 +132,13 @@ def stream_text(
     choose: Choose = greedy,
     chat: bool = False,
     positions: int | None = None,
-) -> Iterator[str]:
-    """Continue one prompt and yield the text as it comes; arguments as for `generate_text`.
-
-    Returns:
-        An iterator over pieces that make the whole text, which may be empty: one for each new
-        token, and one for what is left at the end.
+) -> TextStream:
+    """Continue one prompt and hand out the text as it comes; arguments as for `generate_text`.
 
     Raises:
         GenerationError: the prompt is empty or too long.
     """
     before = encode_prompt(tokenizer, prompt, chat=chat, positions=positions)
-    decoder = StreamDecoder(tokenizer, before)
     chosen = stream(
         runner,
         torch.tensor([before], dtype=torch.int64),
@@ -128,51 +146,7 @@ def stream_text(
         choose=choose,
         stop=tokenizer.eos_token_id,
     )
-    return _pieces(decoder, chosen)
-
-
-def _pieces(decoder: StreamDecoder, chosen: Iterator[torch.Tensor]) -> Iterator[str]:
-    for token in chosen:
-        yield decoder.push(int(token))
-    yield decoder.finish()
-
-
-class StreamDecoder:
-    """Turn tokens into text one at a time.
-
-    A token may be a part of a character, and what it is written as may depend on the token
-    before it. So all tokens are decoded each time, after the end of the prompt, and what is new
-    and will not change is handed out.
-
-    Args:
-        tokenizer: Of transformers.
-        prompt: The tokens that come before.
-    """
-
-    def __init__(self, tokenizer: Any, prompt: Sequence[int]) -> None:
-        self._tokenizer = tokenizer
-        self._tokens = list(prompt[-_CONTEXT_TOKENS:])
-        self._shown = len(self._decode())
-
-    def push(self, token: int) -> str:
-        """The text that this token completes; empty while it is a part of a character."""
-        self._tokens.append(token)
-        return self._hand_out(self._decode().rstrip(_UNFINISHED))
-
-    def finish(self) -> str:
-        """What is left: a character that was never completed, as a replacement character."""
-        return self._hand_out(self._decode())
-
-    def _hand_out(self, text: str) -> str:
-        new = text[self._shown :]
-        self._shown += len(new)
-        return new
-
-    def _decode(self) -> str:
-        text: str = self._tokenizer.decode(
-            self._tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
+    return TextStream(StreamDecoder(tokenizer, before), len(before), chosen)
 
 
 def pad_left(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from prunec.backends.generation import StreamDecoder, encode_prompt
+from prunec.backends.generation import encode_prompt
 from prunec.backends.measure.samples import Sample, SampleError
 from prunec.backends.runner import Runner, stream
+from prunec.backends.stream_decoder import StreamDecoder
 from prunec.passes.ir import replaced_file
 
 

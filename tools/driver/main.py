@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 import prunec
-from prunec.driver.commands import bench, check, demo, evaluate, explain, list_passes, run
+from prunec.driver.commands import (
+    bench,
+    check,
+    demo,
+    evaluate,
+    explain,
+    generate,
+    list_passes,
+    run,
+)
 from prunec.driver.explaining import ExplainingGroup
 
 app = typer.Typer(
@@ -26,6 +35,7 @@ app.command("explain")(explain.explain)
 app.command("passes")(list_passes.list_passes)
 app.command("eval")(evaluate.evaluate)
 app.command("bench")(bench.bench)
+app.command("generate")(generate.generate)
 app.command("check")(check.check)
 
 

@@ -57,6 +57,12 @@ class Terminal:
             Console(file=self._stdout, highlight=False).print(*tables, sep="\n", soft_wrap=True)
         self._stdout.flush()
 
+    def write(self, text: str) -> None:
+        """Write a piece of the result as it comes; nothing where one document is wanted."""
+        if not self._as_json:
+            self._stdout.write(text)
+            self._stdout.flush()
+
     def say(self, text: str) -> None:
         """Write a line of prose."""
         self._prose.print(text, markup=False)

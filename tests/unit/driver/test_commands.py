@@ -39,7 +39,9 @@ def test_the_version_is_printed() -> None:
     assert (result.exit_code, result.stdout.strip()) == (0, f"prunec {__version__}")
 
 
-@pytest.mark.parametrize("command", ["run", "demo", "explain", "passes", "eval", "bench", "check"])
+@pytest.mark.parametrize(
+    "command", ["run", "demo", "explain", "passes", "eval", "bench", "generate", "check"]
+)
 def test_every_command_has_json_and_an_example(command: str) -> None:
     result = runner.invoke(app, [command, "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
