@@ -100,6 +100,5 @@ def write_answers(path: Path | None, answers: Mapping[str, Sequence[int]]) -> No
     """Keep answers; does nothing where no file is given."""
     if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_file(path) as partial:
         partial.write_text(json.dumps({"answers": answers}) + "\n")

