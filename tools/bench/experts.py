@@ -1,0 +1,134 @@
+"""Let the prompt choose what decode reads, in many ways, and write what quality each leaves.
+
+    python tools/bench/experts.py --text wiki.test.raw --calibration wiki.valid.raw --keeps 0.5
+    python tools/bench/experts.py --text wiki.test.raw --calibration wiki.valid.raw \
+        --rows griffin glass --windows 20 --generation gen --sample-count 20
+
+Perplexity is that of the last 512 tokens of each window of 1024 after the first 512 as the prompt,
+see `prunec.backends.measure.split_perplexity`. With --generation each row answers the prompts of
+coqa, qasper and govreport in that folder greedily and is compared with the dense model's answers,
+see `prunec.backends.measure.generated`. What is in the JSON file already is not run again: more
+windows or samples run a row's measure anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tools" / "importroot"), str(Path(__file__).parent)]
+RESULTS = ROOT / "tools" / "bench" / "results" / "experts.json"
+TASKS = ("coqa", "qasper", "govreport")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what is missing and write all files."""
+    known = import_module("experts_rows")
+    shared = import_module("bench_subject")
+    options = _parse(arguments, known, shared)
+    bench = _Bench(options, shared.Subject(options))
+    rows = list(known.rows(options.rows, options.keeps))
+    shared.fill(options, rows, bench.protocol(), bench.run, _write)
+    return 0
+
+
+def _parse(arguments: list[str] | None, known: Any, shared: Any) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0],
+        epilog=__doc__.split("\n\n")[1],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    shared.add_options(parser, RESULTS, [0.75, 0.5, 0.25])
+    parser.add_argument(
+        "--rows", nargs="*", choices=list(known.PIPELINES), default=[*known.PIPELINES]
+    )
+    parser.add_argument("--generation", type=Path, help="folder of .jsonl prompts by task")
+    parser.add_argument("--sample-count", type=int, help="of each task; all where not given")
+    parser.add_argument("--new-tokens", type=int, default=128, help="of an answer at most")
+    parser.add_argument("--max-prompt-tokens", type=int, default=1024, help="the end of a prompt")
+    return parser.parse_args(arguments)
+
+
+class _Bench:
+    """The model, and what is done with every row."""
+
+    def __init__(self, options: argparse.Namespace, subject: Any) -> None:
+        self._options = options
+        self._subject = subject
+        self._measure = import_module("prunec.backends.measure")
+        self._torch = import_module("prunec.backends.torch")
+        digest = import_module("prunec.passes.ir.digest").digest_program(subject.dense).hex()
+        self._answers = options.cache / f"answers-{digest[:16]}.json"
+        self._samples = {
+            task: self._measure.read_samples(
+                options.generation / f"{task}.jsonl", options.sample_count
+            )
+            for task in (TASKS if options.generation else ())
+        }
+
+    def protocol(self) -> dict[str, Any]:
+        """What holds for every row."""
+        cost = import_module("prunec.passes.analysis.cost")
+        return {
+            **self._subject.protocol(),
+            "prompt_tokens": self._measure.PROMPT_TOKENS,
+            "dense_decode_bytes": cost.decode_bytes(self._subject.dense),
+        }
+
+    def run(self, row: Any, known: dict[str, Any] | None) -> dict[str, Any]:
+        """Prune as the row says and measure what of it is not known."""
+        known = known or {}
+        has_perplexity = known.get("windows") == self._options.windows
+        missing = [task for task in self._samples if not self._is_answered(known, task)]
+        if has_perplexity and not missing:
+            return known
+        cost = import_module("prunec.passes.analysis.cost")
+        program, facts = self._subject.prune(row)
+        runner = self._torch.open_runner(program)
+        found = {**known, **facts, "decode_bytes": cost.decode_bytes(program)}
+        if not has_perplexity:
+            found |= self._perplexity(runner)
+        answers = {task: self._answer(runner, task) for task in missing}
+        return {**found, "generation": {**known.get("generation", {}), **answers}}
+
+    def _perplexity(self, runner: Any) -> dict[str, Any]:
+        text = self._subject.text
+        found = self._measure.split_perplexity(runner, text.tokens)
+        kept = ("perplexity", "nll", "nll_stderr", "window_nll", "windows")
+        return {key: getattr(found, key) for key in kept}
+
+    def _answer(self, runner: Any, task: str) -> dict[str, Any]:
+        found = self._measure.measure_generation(
+            runner,
+            self._torch.open_runner(self._subject.dense),
+            self._subject.tokenizer,
+            self._samples[task],
+            self._options.new_tokens,
+            max_prompt_tokens=self._options.max_prompt_tokens,
+            stored=self._answers,
+        )
+        (quality,) = found.values()
+        return {key: value for key, value in quality.to_json().items() if key != "items"}
+
+    def _is_answered(self, known: dict[str, Any], task: str) -> bool:
+        found = known.get("generation", {}).get(task)
+        wanted = (
+            len(self._samples[task]),
+            self._options.new_tokens,
+            self._options.max_prompt_tokens,
+        )
+        keys = ("samples", "new_tokens", "max_prompt_tokens")
+        return found is not None and tuple(found[key] for key in keys) == wanted
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    table = import_module("experts_table")
+    import_module("bench_subject").write_texts(path, document, table.to_markdown(document))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
