@@ -8,7 +8,7 @@ from quality_rows import Row
 
 from prunec.passes.spec import parse_pipeline
 
-_BY_ACTIVATION = 'clean,score{criterion=wanda kinds="[ffn-channel]"}'
+_BY_ACTIVATION = "clean,score{criterion=wanda kinds=ffn-channel}"
 PIPELINES = {
     "griffin": "clean,select-experts{keep=K}",
     "magnitude": "clean,select-experts{keep=K choice=magnitude}",

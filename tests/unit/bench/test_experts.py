@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from prunec.passes.contract import Context
+from prunec.passes.ir import DECODE, PREFILL
+from prunec.passes.manager import run_pipeline
 from support.checkpoints import write_llama
+from support.models import random_tokens, small_program
 
 BENCH = Path(__file__).resolve().parents[3] / "tools" / "bench"
 WORDS = "the cat sat on the mat and a dog "
@@ -87,10 +91,12 @@ def test_chosen_units_are_fewer_bytes_and_answers_are_compared_with_the_dense_mo
     assert answers[0].stat().st_mtime_ns == stamp
 
 
-def test_every_pipeline_can_be_read_at_every_share(experts: ModuleType) -> None:
+def test_every_pipeline_runs_and_only_unknown_names_are_refused(experts: ModuleType) -> None:
     known = importlib.import_module("experts_rows")
-    found = list(known.rows(list(known.PIPELINES), [0.75, 0.5]))
-    assert len(found) == 1 + 2 * len(known.PIPELINES)
-    assert len({row.key for row in found}) == len(found)
+    rows = list(known.rows(list(known.PIPELINES), [0.75, 0.5]))
+    assert len({row.key for row in rows}) == len(rows) == 1 + 2 * len(known.PIPELINES)
+    for row in rows[1 : 1 + len(known.PIPELINES)]:
+        context = Context(calibration=random_tokens(4, 32))
+        assert set(run_pipeline(small_program(), row.passes, context).entries) == {PREFILL, DECODE}
     with pytest.raises(ValueError, match="no rows \\['nonsense'\\]; there are"):
         list(known.rows(["nonsense"], [0.5]))
