@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.fx import Node
 from prunec.passes.contract import PassError
 from prunec.passes.ir import Entry, Port, Program, Role, propagate
 from prunec.passes.ir.shapes import example_size
-from prunec.passes.surgery.select_experts.choice import Choice, Constant
+from prunec.passes.surgery.select_experts.choice import Choice
 from prunec.passes.surgery.select_experts.gather import gather, gather_each
 from prunec.passes.surgery.select_experts.groups import Group, Part, part_shape
 from prunec.passes.surgery.select_experts.statistic import (
@@ -20,41 +20,10 @@ from prunec.passes.surgery.select_experts.statistic import (
     score_each,
     score_together,
 )
+from prunec.passes.surgery.select_experts.summing import Summing, SummingSite, as_gathered
 from prunec.passes.surgery.select_experts.writer import GraphWriter
 
 aten = torch.ops.aten
-
-
-@dataclass(frozen=True)
-class SummingSite:
-    """All that is known where the matrix that sums over chosen units is made.
-
-    Attributes:
-        part: The matrix.
-        activations: What its contractions multiply with it: [batch, token, in].
-        real: [batch, token], float32: 1 for tokens that count.
-        positions: The inputs that stay: [positions] or [batch, positions].
-        weight: As it is stored, whole.
-        gathered: [in, out] or [batch, in, out]: what stays of it, unrepaired.
-        constant: Makes a tensor one that the graph reads.
-    """
-
-    part: Part
-    activations: tuple[torch.Tensor, ...]
-    real: torch.Tensor
-    positions: torch.Tensor
-    weight: torch.Tensor
-    gathered: torch.Tensor
-    constant: Constant
-
-
-Summing = Callable[[SummingSite], torch.Tensor]
-"""Makes the matrix with which decode sums the chosen units, in the layout of `gathered`."""
-
-
-def as_gathered(site: SummingSite) -> torch.Tensor:
-    """Leave the matrix as it was gathered: the method without repair."""
-    return site.gathered
 
 
 def prefill_entry(
@@ -93,7 +62,10 @@ def prefill_entry(
             indices = site.choose(choice)
             outputs.append((site.indices_port(), indices))
             outputs += [
-                (site.part_port(part, program), site.narrow(part, indices, summing))
+                (
+                    site.part_port(part, program),
+                    site.narrow(part, program.weights[part.weight].dtype, indices, summing),
+                )
                 for part in group.parts
             ]
     entry = writer.finish(outputs)
@@ -137,7 +109,9 @@ class _GroupSite:
         scores = score_each(shares) if self.per_sequence else score_together(shares, self.real)
         return choice.by_scores(scores, self.group.count, self.constant)
 
-    def narrow(self, part: Part, indices: torch.Tensor, summing: Summing) -> torch.Tensor:
+    def narrow(
+        self, part: Part, dtype: torch.dtype, indices: torch.Tensor, summing: Summing
+    ) -> torch.Tensor:
         """What is chosen of a weight, as decode reads it."""
         weight, table, count = self.writer.weight(part.weight), self.table(part), self.group.count
         if self.per_sequence:
@@ -148,14 +122,34 @@ class _GroupSite:
             gathered = gather(weight, part, positions)
         if not part.sums_units:
             return gathered
-        activations = tuple(self.activations(part))
         return summing(
-            SummingSite(part, activations, self.real, positions, weight, gathered, self.constant)
+            SummingSite(
+                part=part,
+                activations=tuple(self.activations(part)),
+                returned=tuple(self.returned(part)),
+                real=self.real,
+                tokens=self.sizes[1],
+                positions=positions,
+                width=count * part.positions.per_unit,
+                per_sequence=self.per_sequence,
+                gathered=gathered,
+                dtype=dtype,
+                constant=self.constant,
+            )
         )
 
     def activations(self, part: Part) -> list[torch.Tensor]:
         """What a part's contractions are given, each once: [batch, token, in]."""
         return [self._by_token(r.node.args[r.operand]) for r in part.inputs]
+
+    def returned(self, part: Part) -> list[torch.Tensor]:
+        """What the same contractions return without a bias: [batch, token, out]."""
+        found = []
+        for reader in part.inputs:
+            value = self._by_token(reader.node)
+            bias = reader.bias
+            found.append(value if bias is None else aten.sub.Tensor(value, self.writer.proxy(bias)))
+        return found
 
     def _by_token(self, node: Any) -> torch.Tensor:
         shape = [example_size(s) for s in node.meta["val"].shape]

@@ -28,6 +28,8 @@ from prunec.passes.surgery.select_experts.decode import decode_entry
 from prunec.passes.surgery.select_experts.groups import Group, find_groups
 from prunec.passes.surgery.select_experts.prefill import prefill_entry
 from prunec.passes.surgery.select_experts.prior import prior_scores
+from prunec.passes.surgery.select_experts.refit import RefitOnPrompt, known_from_text
+from prunec.passes.surgery.select_experts.summing import Summing, as_gathered
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ class SelectExperts(Pass):
     Keeps: inputs, outputs and their names in both, and every weight; adds constants.
 
     Raises:
-        PassError: no feed-forward structure, several entry points, no tokens, no text, scores or
-            plan where an option needs them, or a structure whose units cannot be chosen later.
+        PassError: no feed-forward structure, several entry points, no tokens or no cache, no
+            text, scores or plan where an option needs them, or a structure whose units cannot be
+            chosen later.
     """
 
     name = "select-experts"
@@ -71,12 +74,22 @@ class SelectExperts(Pass):
     """Share of the chosen units that is the same for every prompt, the best on calibration text;
     the prompt chooses the rest. Ours."""
 
+    refit: Literal["none", "calibration", "prompt"] = "none"
+    """Solve the chosen columns again at the end of every prompt, by second moments of the
+    calibration text alone or mixed with the prompt's. Ours."""
+    prompt_share: float = 0.3
+    """Of the prompt in these moments (``refit=prompt``)."""
+    ridge: float = 0.01
+    """Of the refit, as a share of each chosen input's second moment."""
+
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
             raise ValueError(f"keep={self.keep} is not above 0 and at most 1")
         if self.multiple < 1:
             raise ValueError(f"multiple={self.multiple} is not at least 1")
-        for option in ("prior", "core"):
+        if self.ridge <= 0:
+            raise ValueError(f"ridge={self.ridge} must be above 0")
+        for option in ("prior", "core", "prompt_share"):
             if not 0 <= getattr(self, option) <= 1:
                 raise ValueError(f"{option}={getattr(self, option)} is not in 0..1")
         only_prompt = ("per_sequence", "prior", "column_norm", "core")
@@ -99,13 +112,27 @@ class SelectExperts(Pass):
         leading = tokens.shape[:1] if self.per_sequence else ()
         decode = decode_entry(program, coupling, groups, leading)
         choices = self._choices(program, coupling, groups, context)
-        prefill, constants = prefill_entry(program, groups, choices, per_sequence=self.per_sequence)
+        prefill, constants = prefill_entry(
+            program,
+            groups,
+            choices,
+            per_sequence=self.per_sequence,
+            summing=self._summing(program, groups, context),
+        )
         return replace(
             program,
             entries={PREFILL: prefill, DECODE: decode},
             weights={**program.weights, **constants},
             buffers=program.buffers | constants.keys(),
         )
+
+    def _summing(self, program: Program, groups: Sequence[Group], context: Context) -> Summing:
+        if self.refit == "none":
+            return as_gathered
+        wanted_by = f"select-experts with refit={self.refit}"
+        known = known_from_text(program, groups, context, wanted_by)
+        share = self.prompt_share if self.refit == "prompt" else 0.0
+        return RefitOnPrompt(known, share, self.ridge)
 
     def _counts(
         self, program: Program, coupling: Coupling, context: Context
@@ -149,4 +176,6 @@ def _require_language_model(program: Program) -> Port:
     if not found:
         there = [port.name for port in program.main.inputs]
         raise PassError(f"the program takes no tokens but {there}: a prompt cannot choose for it")
+    if not program.main.ports(Role.CACHE)[0]:
+        raise PassError("the program has no cache: what decodes would not know its prompt")
     return found[0]
