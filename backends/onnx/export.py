@@ -23,6 +23,7 @@ from prunec.backends.onnx.fuse_rotary_embedding import fuse_rotary_embedding
 from prunec.backends.onnx.label_axes import label_axes
 from prunec.backends.onnx.normalise import normalise
 from prunec.backends.onnx.share_key_value_heads import share_key_value_heads
+from prunec.backends.onnx.solve_positive import SOLVE, solve_positive, translate_solve
 from prunec.backends.onnx.spell_out_complex import spell_out_complex
 from prunec.backends.onnx.tidy import tidy
 from prunec.backends.onnx.to_exported import LoweredProgram, to_exported
@@ -35,6 +36,7 @@ OPSET = 23
 
 REWRITES: tuple[Callable[[Draft], int], ...] = (
     spell_out_complex,
+    solve_positive,
     view_mask_rows,
     fuse_rms_norm,
     fuse_rotary_embedding,
@@ -141,6 +143,7 @@ def _run_exporter(exported: ExportedProgram, draft: Draft) -> ir.Model:
             verbose=False,
             input_names=[p.name for p in draft.inputs],
             output_names=[p.name for p in draft.outputs],
+            custom_translation_table={SOLVE: translate_solve},
         )
     return result.model  # type: ignore[union-attr]
 

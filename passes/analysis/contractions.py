@@ -20,6 +20,8 @@ _OPERANDS: dict[Any, tuple[int, int]] = {
     aten.matmul: (0, 1),
 }
 """Where these operators take the activations and the matrix."""
+_BIASES: dict[Any, int] = {aten.linear: 2, aten.addmm: 0}
+"""Where they take what they add to the products."""
 _TURNS = (aten.t, aten.numpy_T, aten.transpose, aten.swapaxes, aten.permute)
 """Operators that can do nothing to a matrix but turn it."""
 
@@ -40,6 +42,14 @@ class Contraction:
     operand: int
     weight: str
     summed: int
+
+    @property
+    def bias(self) -> Node | None:
+        """What it adds to the products; None where it adds nothing."""
+        packet = self.node.target.overloadpacket  # type: ignore[union-attr]
+        place = _BIASES.get(packet)
+        found = self.node.args[place] if place is not None and place < len(self.node.args) else None
+        return found if isinstance(found, Node) else None
 
     def matrix(self, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The weight as [out, in], a view."""

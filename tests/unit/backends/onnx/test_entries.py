@@ -28,6 +28,7 @@ from support.models import random_tokens, small_program
 from support.oracle import relative_error
 
 ROUNDING = 1e-5
+SOLVING = 1e-3  # two algorithms in float32, moments of twelve tokens under a small ridge
 TOKENS = random_tokens(3, 9) % 64
 MASK = torch.ones_like(TOKENS)
 MASK[1, :3] = 0
@@ -36,6 +37,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "each": {"per_sequence": True},
     "helped": {"prior": 0.5, "column_norm": True, "core": 0.25},
     "magnitude": {"choice": "magnitude"},
+    "refitted": {"refit": "prompt"},
+    "refitted each": {"refit": "prompt", "per_sequence": True},
 }
 
 
@@ -65,10 +68,12 @@ def test_both_files_choose_and_compute_what_torch_does(
     feeds = language_feeds(prefill, TOKENS, MASK)
     here, there = execute(program, feeds, prefill), run(tmp_path / "prefill.onnx", feeds)
     for port in prefill.ports(Role.EXPERTS)[1]:
-        assert torch.equal(here[port.name], there[port.name]), port.name
+        is_solved = "refit" in OPTIONS[option] and "down_proj" in port.name
+        error = relative_error(there[port.name].double(), here[port.name].double())
+        assert error < (SOLVING if is_solved else 1e-30), port.name
     experts = {p.name: here[p.name] for p in decode.ports(Role.EXPERTS)[0]}
     mask = torch.cat([MASK, torch.ones(3, 2, dtype=torch.int64)], dim=1)
-    cache = {**next_cache(prefill, here), **experts}
+    cache = {**next_cache(prefill, here), **experts}  # the same for both
     feeds = language_feeds(decode, random_tokens(3, 2, 1) % 64, mask, cache)
     here, there = execute(program, feeds, decode), run(tmp_path / "decode.onnx", feeds)
     assert relative_error(there["logits"], here["logits"]) < ROUNDING
@@ -87,7 +92,7 @@ def test_activations_of_zero_choose_the_same_units_in_both(tmp_path: Path) -> No
 
 
 def test_an_entry_point_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ProgramError, match="no entry point 'decode'.*main"):
+    with pytest.raises(ProgramError, match=r"no entry point 'decode'.*main"):
         export_onnx(small_program(), tmp_path / "model.onnx", entry=DECODE)
     with pytest.raises(ProgramError, match=r"\['decode', 'prefill'\]: name one"):
         export_onnx(select("llama", {}), tmp_path / "model.onnx")
