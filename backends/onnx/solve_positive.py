@@ -72,6 +72,8 @@ def _eliminate(right: FLOAT[...], matrix: FLOAT[...], width: INT64[1], steps: IN
         inverse = one / op.ReduceMax(op.ReduceSum(op.Abs(pivot), columns), rows)
         for _ in range(24):  # squares the error each time: enough for a condition of 1e5
             inverse = inverse + op.MatMul(inverse, one - op.MatMul(pivot, inverse))
-        solved = op.MatMul(inverse, op.Slice(work, start, end, rows))
+        wanted = op.Slice(work, start, end, rows)
+        solved = op.MatMul(inverse, wanted)
+        solved = solved + op.MatMul(inverse, wanted - op.MatMul(pivot, solved))
         work = work - op.MatMul(block - unit, solved)
     return op.Slice(work, size, op.Constant(value_ints=[9223372036854775807]), columns)
