@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
-from prunec.passes.analysis.importance.consumers import in_order
-from prunec.passes.analysis.statistics import stream_moments
-from prunec.passes.contract import Context
-from prunec.passes.ir import Program
-from prunec.passes.surgery.select_experts.groups import Group
+from prunec.passes.surgery.select_experts.known import Known
 from prunec.passes.surgery.select_experts.summing import SummingSite
 
 aten = torch.ops.aten
 _TINY = 1e-20
 """Below the energy of any input that is ever active: keeps silent ones from dividing by zero."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """What calibration text tells of a matrix that sums over units.
-
-    Attributes:
-        moments: Mean of the products of its inputs: [in, in], float32.
-        products: Mean of the products of its inputs and outputs: [in, out], float32.
-    """
-
-    moments: torch.Tensor
-    products: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -56,7 +39,7 @@ class RefitOnPrompt:
     def __call__(self, site: SummingSite) -> torch.Tensor:
         """The repaired matrix: [in, out] or [batch, in, out], as it was gathered."""
         moments, products = self._kept(site)
-        identity = _identity(site)
+        identity = site.identity()
         energy = _diagonal(moments, identity)  # [..., k]
         scale = aten.unsqueeze.default(aten.rsqrt.default(energy), -1)  # [..., k, 1]
         across = aten.transpose.int(scale, -1, -2)
@@ -73,10 +56,7 @@ class RefitOnPrompt:
 
     def _kept(self, site: SummingSite) -> tuple[torch.Tensor, torch.Tensor]:
         """A_KK, [..., k, k], and A_K· Wᵀ, [..., k, out]."""
-        known = self.known[site.part.weight]
-        rows = site.rows(site.constant("moments", known.moments))
-        moments = site.columns(rows, site.width)
-        products = site.rows(site.constant("products", known.products))
+        moments, products = self.known[site.part.weight].kept(site)
         if not self.share:
             return moments, products
         moments = aten.mul.Tensor(moments, 1 - self.share)
@@ -104,27 +84,6 @@ class RefitOnPrompt:
         return aten.mul.Tensor(site.real, aten.sqrt.default(each))
 
 
-def known_from_text(
-    program: Program, groups: Sequence[Group], context: Context, wanted_by: str
-) -> dict[str, Known]:
-    """Collect what `RefitOnPrompt` wants to know, on the calibration text.
-
-    Raises:
-        PassError: there is no text, or activations are not finite.
-    """
-    readers = {g.structure.name: [r for p in g.summing for r in p.inputs] for g in groups}
-    wanted = in_order(readers, program.main)
-    gathered: dict[str, list[torch.Tensor]] = {}
-    for reader, moments in stream_moments(program, wanted, context, wanted_by, with_second=True):
-        gathered.setdefault(reader.weight, []).append(moments.require_second() / moments.tokens)
-    found = {}
-    for reader in wanted:
-        mean = torch.stack(gathered[reader.weight]).mean(0)
-        products = mean @ reader.matrix(program.weights).double().T
-        found[reader.weight] = Known(mean.float(), products.float())
-    return found
-
-
 def _wide(value: torch.Tensor) -> torch.Tensor:
     return aten._to_copy.default(value, dtype=torch.float32)
 
@@ -133,9 +92,3 @@ def _diagonal(square: torch.Tensor, identity: torch.Tensor) -> torch.Tensor:
     """The diagonal of [..., size, size], never zero: [..., size]."""
     inside = aten.mul.Tensor(square, identity)
     return aten.clamp_min.default(aten.sum.dim_IntList(inside, [-1]), _TINY)
-
-
-def _identity(site: SummingSite) -> torch.Tensor:
-    places = site.constant("places", torch.arange(site.width))
-    found = aten.eq.Tensor(aten.unsqueeze.default(places, 0), aten.unsqueeze.default(places, 1))
-    return aten._to_copy.default(found, dtype=torch.float32)

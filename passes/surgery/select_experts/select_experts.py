@@ -26,9 +26,10 @@ from prunec.passes.surgery.select_experts.criteria import (
 )
 from prunec.passes.surgery.select_experts.decode import decode_entry
 from prunec.passes.surgery.select_experts.groups import Group, find_groups
+from prunec.passes.surgery.select_experts.known import known_from_text
 from prunec.passes.surgery.select_experts.prefill import prefill_entry
 from prunec.passes.surgery.select_experts.prior import prior_scores
-from prunec.passes.surgery.select_experts.refit import RefitOnPrompt, known_from_text
+from prunec.passes.surgery.select_experts.refit import RefitOnPrompt
 from prunec.passes.surgery.select_experts.summing import Summing, as_gathered
 
 
@@ -81,6 +82,9 @@ class SelectExperts(Pass):
     """Of the prompt in these moments (``refit=prompt``)."""
     ridge: float = 0.01
     """Of the refit, as a share of each chosen input's second moment."""
+    rank: int = 0
+    """Directions kept of the calibration text's moments, which are as large as the square of the
+    units; all where 0."""
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
@@ -89,6 +93,8 @@ class SelectExperts(Pass):
             raise ValueError(f"multiple={self.multiple} is not at least 1")
         if self.ridge <= 0:
             raise ValueError(f"ridge={self.ridge} must be above 0")
+        if self.rank < 0:
+            raise ValueError(f"rank={self.rank} is below 0")
         for option in ("prior", "core", "prompt_share"):
             if not 0 <= getattr(self, option) <= 1:
                 raise ValueError(f"{option}={getattr(self, option)} is not in 0..1")
@@ -130,14 +136,14 @@ class SelectExperts(Pass):
         if self.refit == "none":
             return as_gathered
         wanted_by = f"select-experts with refit={self.refit}"
-        known = known_from_text(program, groups, context, wanted_by)
+        known = known_from_text(program, groups, self.rank, context, wanted_by)
         share = self.prompt_share if self.refit == "prompt" else 0.0
         return RefitOnPrompt(known, share, self.ridge)
 
     def _counts(
         self, program: Program, coupling: Coupling, context: Context
     ) -> Sequence[tuple[Structure, int]]:
-        structures = require_structures(coupling)
+        structures = require_structures(program, coupling, context.notice)
         if self.rates == "plan":
             return planned_counts(program, coupling, structures, context.plan, self.multiple)
         return uniform_counts(structures, self.keep, self.multiple)

@@ -57,6 +57,12 @@ class SummingSite:
         index = aten.expand.default(aten.unsqueeze.default(self.positions, 1), [-1, rows, -1])
         return aten.gather.default(value, -1, index)
 
+    def identity(self) -> torch.Tensor:
+        """[width, width], float32."""
+        places = self.constant("places", torch.arange(self.width))
+        found = aten.eq.Tensor(aten.unsqueeze.default(places, 0), aten.unsqueeze.default(places, 1))
+        return aten._to_copy.default(found, dtype=torch.float32)
+
 
 Summing = Callable[[SummingSite], torch.Tensor]
 """Makes the matrix in the layout of `gathered`."""

@@ -38,7 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "helped": {"prior": 0.5, "column_norm": True, "core": 0.25},
     "magnitude": {"choice": "magnitude"},
     "refitted": {"refit": "prompt"},
-    "refitted each": {"refit": "prompt", "per_sequence": True},
+    "refitted each": {"refit": "prompt", "per_sequence": True, "rank": 8},
 }
 
 

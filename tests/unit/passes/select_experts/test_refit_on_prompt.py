@@ -55,7 +55,9 @@ def inputs_of(model: Any, module: nn.Module, tokens: torch.Tensor, mask: Any) ->
     return seen[0].reshape(*tokens.shape, -1)[mask.bool()].double()
 
 
-def expected(name: str, layer: int, units: torch.Tensor, share: float) -> torch.Tensor:
+def expected(
+    name: str, layer: int, units: torch.Tensor, share: float, rank: int = 0
+) -> torch.Tensor:
     """[in, out] by the formula of `RefitOnPrompt`."""
     model = random_model(name)
     modules = dict(model.named_modules())
@@ -64,7 +66,12 @@ def expected(name: str, layer: int, units: torch.Tensor, share: float) -> torch.
     matrix = weight if isinstance(module, nn.Linear) else weight.T  # [out, in]
     known = inputs_of(model, module, TEXT, torch.ones_like(TEXT))
     here = inputs_of(model, module, *prompt())
-    moments = (1 - share) * known.T @ known / len(known) + share * here.T @ here / len(here)
+    before = known.T @ known / len(known)
+    if rank:
+        u, values, _ = torch.linalg.svd(before)
+        strong = u[:, :rank] * values[:rank] @ u[:, :rank].T
+        before = strong + torch.diag((before - strong).diagonal())
+    moments = (1 - share) * before + share * here.T @ here / len(here)
     inside = moments[units][:, units]
     ridge = torch.diag(RIDGE * inside.diagonal())
     right = moments[units] @ matrix.T + ridge @ matrix[:, units].T
@@ -82,6 +89,21 @@ def test_the_chosen_columns_are_the_ridge_solution(name: str, refit: str) -> Non
         units = outputs[f"experts.{layer}.indices"]
         wanted = expected(name, layer, units, SHARE if refit == "prompt" else 0.0)
         assert relative_error(outputs[port].double(), wanted) < ROUNDING
+
+
+@pytest.mark.parametrize("per_sequence", [False, True])
+def test_with_few_directions_it_is_the_solution_for_these_and_the_diagonal(
+    per_sequence: bool,
+) -> None:
+    options = {"refit": "calibration", "ridge": RIDGE, "rank": 6, "per_sequence": per_sequence}
+    outputs = run_prompt(select("llama", **options))
+    for layer in range(2):
+        units = outputs[f"experts.{layer}.indices"]
+        found = outputs[f"experts.model.layers.{layer}.mlp.down_proj.weight"].double()
+        rows = zip(units, found, strict=True) if per_sequence else [(units, found)]
+        for own, matrix in rows:
+            wanted = expected("llama", layer, own, 0.0, rank=6)
+            assert relative_error(matrix, wanted) < ROUNDING
 
 
 def test_only_the_summing_matrices_change_and_no_index() -> None:
@@ -119,3 +141,5 @@ def test_it_needs_text_and_a_ridge() -> None:
         SelectExperts(multiple=4, refit="calibration").apply(program, Context())
     with pytest.raises(ValueError, match="ridge=0"):
         SelectExperts(ridge=0)
+    with pytest.raises(ValueError, match="rank=-1"):
+        SelectExperts(rank=-1)
