@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import torch
+from torch.fx import Node
 
 from prunec.passes.analysis.coupling import Coupling, Structure
 from prunec.passes.contract import PassError, explained
@@ -10,16 +13,31 @@ from prunec.passes.ir import Program
 from prunec.passes.ir.selection import Selection, kept_count
 from prunec.passes.plan import Plan, PlanError
 
+aten = torch.ops.aten
+
 KIND = "ffn-channel"
 
 
-def require_structures(coupling: Coupling) -> list[Structure]:
-    """The structures whose units can be chosen.
+def require_structures(
+    program: Program, coupling: Coupling, notice: Callable[[str], None]
+) -> list[Structure]:
+    """The structures whose units can be chosen: those of feed-forwards.
+
+    Args:
+        program: With one entry point.
+        coupling: Found in it.
+        notice: Is told which other structures of the kind are left whole.
 
     Raises:
         PassError: there is none; says which kinds there are.
     """
-    found = coupling.of_kind(KIND)
+    tables = {name for node, name in program.main.weight_nodes() if _is_looked_up(node)}
+    found = []
+    for structure in coupling.of_kind(KIND):
+        if tables.isdisjoint(member.weight for member in structure.members):
+            found.append(structure)
+        else:
+            notice(f"{structure.name} stays whole: it is the width of a table of embeddings")
     if found:
         return found
     there = sorted({s.kind for s in coupling.structures}) or ["no structure at all"]
@@ -29,7 +47,11 @@ def require_structures(coupling: Coupling) -> list[Structure]:
         if "expert-channel" in there
         else ""
     )
-    raise PassError(f"no structure of the kind {KIND}; this program has {there}{why}")
+    raise PassError(f"no feed-forward of the kind {KIND}; this program has {there}{why}")
+
+
+def _is_looked_up(weight: Node) -> bool:
+    return any(user.target is aten.embedding.default for user in weight.users)
 
 
 def uniform_counts(

@@ -66,7 +66,7 @@ class GraphWriter:
 
     def constant(self, name: str, tensor: torch.Tensor) -> Any:
         """A tensor that the graph reads as a weight; equal tensors are read as one."""
-        known = next((n for n, t in self.constants.items() if torch.equal(t, tensor)), None)
+        known = next((n for n, t in self.constants.items() if _is_same(t, tensor)), None)
         if known is None:
             known = name if name not in self.constants else f"{name}.{len(self.constants)}"
             self.constants[known] = tensor
@@ -99,3 +99,8 @@ class GraphWriter:
             reads=self._reads,
             outputs=(*self._entry.outputs, *ports),
         )
+
+
+def _is_same(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether two tensors have one dtype, which `torch.equal` does not ask, shape and content."""
+    return first.dtype == second.dtype and torch.equal(first, second)

@@ -19,6 +19,7 @@ from prunec.passes.ir import (
     PREFILL,
     Program,
     Role,
+    cast,
     execute,
     language_feeds,
     load_program,
@@ -255,3 +256,20 @@ def test_a_model_without_tokens_is_refused() -> None:
 def test_experts_alone_are_refused_with_the_reason() -> None:
     with pytest.raises(PassError, match=r"this program has .*expert-channel.*routed to"):
         SelectExperts().apply(architecture_program("mixtral"), Context())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_choosing_and_casting_commute(dtype: torch.dtype) -> None:
+    cast_first, cast_last = select(cast(PROGRAM, dtype)), cast(select(), dtype)
+    verify(cast_last)
+    assert digest_program(cast_first) == digest_program(cast_last)
+    assert cast_last.entries[DECODE].inputs[-1].dtype == dtype
+
+
+def test_constants_of_a_choice_stay_exact_in_low_precision() -> None:
+    program = cast(select(prior=0.5, core=0.5, column_norm=True), torch.bfloat16)
+    verify(program)
+    constants = [w for n, w in program.weights.items() if n.startswith("experts.")]
+    assert constants
+    assert all(w.dtype in (torch.float32, torch.int64) for w in constants)
+    assert all(len(found.unique()) == 48 for found in indices(program))
