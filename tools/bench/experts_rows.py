@@ -13,11 +13,16 @@ PIPELINES = {
     "griffin": "clean,select-experts{keep=K}",
     "magnitude": "clean,select-experts{keep=K choice=magnitude}",
     "static": f"{_BY_ACTIVATION},select-experts{{keep=K choice=static}}",
+    "static-rows": "clean,select-experts{keep=K core=1.0 column_norm=true}",
     "glass": "clean,select-experts{keep=K prior=0.5}",
     "glass-columns": "clean,select-experts{keep=K prior=0.5 column_norm=true}",
     "core": "clean,select-experts{keep=K core=0.5 column_norm=true}",
 }
-"""Pipelines by name; K stands for the share of the feed-forward units that decode reads."""
+"""Pipelines by name; K stands for the share of the feed-forward units that decode reads.
+
+Both static rows choose once by activations on calibration text times the norm of what they are
+multiplied with: ``static`` by plain norms, ``static-rows`` by GRIFFIN's, each token scaled to 1.
+"""
 
 
 def rows(names: Sequence[str], keeps: Sequence[float]) -> Iterator[Row]:

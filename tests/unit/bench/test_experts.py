@@ -79,7 +79,7 @@ def test_chosen_units_are_fewer_bytes_and_answers_are_compared_with_the_dense_mo
     dense, griffin = rows["dense keep=1"], rows["griffin keep=0.5"]
     assert griffin["decode_bytes"] < dense["decode_bytes"]
     assert set(griffin["generation"]) == {"coqa", "qasper", "govreport"}
-    assert dense["generation"]["coqa"]["same_answers"] == 1
+    assert dense["generation"] == {}
     coqa = griffin["generation"]["coqa"]
     assert (coqa["samples"], coqa["cut_prompts"], coqa["new_tokens"]) == (2, 1, 4)
     assert "| griffin keep=0.5 | qasper | 2 | 1 to 20 |" in (tmp_path / "experts.md").read_text()
