@@ -41,8 +41,8 @@ def choose(scores: torch.Tensor, count: int) -> torch.Tensor:
     place = aten.sub.Tensor(aten.cumsum.default(chosen, -1), count + 1)
     place = aten.add.Tensor(aten.mul.Tensor(place, chosen), count)
     unit = aten.sub.Tensor(aten.cumsum.default(aten.ones_like.default(place), -1), 1)
-    empty = aten.zeros_like.default(aten.slice.Tensor(place, -1, 0, count + 1))
-    return aten.slice.Tensor(aten.scatter.src(empty, -1, place, unit), -1, 0, count)
+    ordered = aten.scatter.src(aten.zeros_like.default(place), -1, place, unit)
+    return aten.slice.Tensor(ordered, -1, 0, count)
 
 
 def _whole(condition: torch.Tensor) -> torch.Tensor:
