@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     shared = import_module("bench_subject")
     options = _parse(arguments, known, shared)
     bench = _Bench(options, shared.Subject(options))
-    rows = list(known.rows(options.rows, options.keeps))
+    rows = list(known.rows(options.rows, options.keeps, bench.feed_forward_share()))
     shared.fill(options, rows, bench.protocol(), bench.run, _write)
     return 0
 
@@ -78,6 +78,14 @@ class _Bench:
             "prompt_tokens": self._measure.PROMPT_TOKENS,
             "dense_decode_bytes": cost.decode_bytes(self._subject.dense),
         }
+
+    def feed_forward_share(self) -> float:
+        """The share of the block parameters that carries feed-forward units."""
+        dense = self._subject.dense
+        coupling = import_module("prunec.passes.analysis.coupling").find_structures(dense)
+        carrying = {m.weight for s in coupling.of_kind("ffn-channel") for m in s.members}
+        whole = import_module("prunec.passes.analysis.cost").measure(dense).block_parameters
+        return sum(dense.weights[name].numel() for name in carrying) / whole
 
     def run(self, row: Any, known: dict[str, Any] | None) -> dict[str, Any]:
         """Prune as the row says and measure what of it is not known."""

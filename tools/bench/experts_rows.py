@@ -8,6 +8,10 @@ from quality_rows import Row
 
 from prunec.passes.spec import parse_pipeline
 
+_RATES = (
+    "clean,score{criterion=obs-fisher kinds=ffn-channel},"
+    "allocate{keep=B kinds=ffn-channel method=global standardise=none}"
+)
 _BY_ACTIVATION = "clean,score{criterion=wanda kinds=ffn-channel}"
 PIPELINES = {
     "griffin": "clean,select-experts{keep=K}",
@@ -17,16 +21,32 @@ PIPELINES = {
     "glass": "clean,select-experts{keep=K prior=0.5}",
     "glass-columns": "clean,select-experts{keep=K prior=0.5 column_norm=true}",
     "core": "clean,select-experts{keep=K core=0.5 column_norm=true}",
+    "rates": f"{_RATES},select-experts{{rates=plan}}",
+    "refit-by-text": "clean,select-experts{keep=K refit=calibration}",
+    "refit": "clean,select-experts{keep=K refit=prompt}",
+    "glass-refit": "clean,select-experts{keep=K prior=0.5 column_norm=true refit=prompt}",
+    "static-refit": f"{_BY_ACTIVATION},select-experts{{keep=K choice=static refit=calibration}}",
+    "static-rates-refit": f"{_RATES},select-experts{{rates=plan choice=static refit=calibration}}",
+    "recipe": f"{_RATES},select-experts{{rates=plan prior=0.5 column_norm=true refit=prompt}}",
+    "recipe-low-rank": (
+        f"{_RATES},select-experts{{rates=plan prior=0.5 column_norm=true refit=prompt rank=128}}"
+    ),
 }
-"""Pipelines by name; K stands for the share of the feed-forward units that decode reads.
+"""Pipelines by name; K stands for the share of the feed-forward units that decode reads, and B
+for the share of the block parameters that stays where that share of the units does.
 
 Both static rows choose once by activations on calibration text times the norm of what they are
 multiplied with: ``static`` by plain norms, ``static-rows`` by GRIFFIN's, each token scaled to 1.
 """
 
 
-def rows(names: Sequence[str], keeps: Sequence[float]) -> Iterator[Row]:
+def rows(names: Sequence[str], keeps: Sequence[float], feed_forward: float) -> Iterator[Row]:
     """The dense model, then every named pipeline at every share.
+
+    Args:
+        names: Of pipelines.
+        keeps: Shares of the feed-forward units.
+        feed_forward: The share of the block parameters that carries these units.
 
     Raises:
         ValueError: a name is not known.
@@ -36,5 +56,7 @@ def rows(names: Sequence[str], keeps: Sequence[float]) -> Iterator[Row]:
         raise ValueError(f"no rows {unknown}; there are {list(PIPELINES)}")
     yield Row("dense", 1.0, ())
     for keep in keeps:
+        block = 1 - (1 - keep) * feed_forward
         for name in names:
-            yield Row(name, keep, parse_pipeline(PIPELINES[name].replace("K", f"{keep:g}")))
+            spec = PIPELINES[name].replace("K", f"{keep:g}").replace("B", f"{block:.6f}")
+            yield Row(name, keep, parse_pipeline(spec))

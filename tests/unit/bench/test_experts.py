@@ -93,10 +93,10 @@ def test_chosen_units_are_fewer_bytes_and_answers_are_compared_with_the_dense_mo
 
 def test_every_pipeline_runs_and_only_unknown_names_are_refused(experts: ModuleType) -> None:
     known = importlib.import_module("experts_rows")
-    rows = list(known.rows(list(known.PIPELINES), [0.75, 0.5]))
+    rows = list(known.rows(list(known.PIPELINES), [0.75, 0.5], 0.6))
     assert len({row.key for row in rows}) == len(rows) == 1 + 2 * len(known.PIPELINES)
     for row in rows[1 : 1 + len(known.PIPELINES)]:
         context = Context(calibration=random_tokens(4, 32))
         assert set(run_pipeline(small_program(), row.passes, context).entries) == {PREFILL, DECODE}
     with pytest.raises(ValueError, match="no rows \\['nonsense'\\]; there are"):
-        list(known.rows(["nonsense"], [0.5]))
+        list(known.rows(["nonsense"], [0.5], 0.6))
