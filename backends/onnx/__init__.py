@@ -1,5 +1,7 @@
 """Write programs as standard ONNX."""
 
-from prunec.backends.onnx.export import OnnxError, OnnxReport, export_onnx
+from prunec.backends.onnx.export import OnnxReport, export_onnx
+from prunec.backends.onnx.export_experts import ExpertsReport, export_experts
+from prunec.backends.onnx.lower import OnnxError
 
-__all__ = ["OnnxError", "OnnxReport", "export_onnx"]
+__all__ = ["ExpertsReport", "OnnxError", "OnnxReport", "export_experts", "export_onnx"]

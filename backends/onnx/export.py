@@ -2,55 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
-import torch
-from torch.export import ExportedProgram
 
-from prunec.backends.onnx.draft import Draft
-from prunec.backends.onnx.fold_reshape_sizes import fold_reshape_sizes
-from prunec.backends.onnx.fuse_rms_norm import fuse_rms_norm
-from prunec.backends.onnx.fuse_rotary_embedding import fuse_rotary_embedding
-from prunec.backends.onnx.label_axes import label_axes
-from prunec.backends.onnx.normalise import normalise
-from prunec.backends.onnx.share_key_value_heads import share_key_value_heads
-from prunec.backends.onnx.solve_positive import SOLVE, solve_positive, translate_solve
-from prunec.backends.onnx.spell_out_complex import spell_out_complex
-from prunec.backends.onnx.tidy import tidy
-from prunec.backends.onnx.to_exported import LoweredProgram, to_exported
-from prunec.backends.onnx.transpose_linear_weights import transpose_linear_weights
-from prunec.backends.onnx.view_mask_rows import view_mask_rows
+from prunec.backends.onnx.lower import ModelRewrite, lower
 from prunec.passes.ir import Program
-
-OPSET = 23
-"""The first with RMSNormalization, RotaryEmbedding and Attention."""
-
-REWRITES: tuple[Callable[[Draft], int], ...] = (
-    spell_out_complex,
-    solve_positive,
-    view_mask_rows,
-    fuse_rms_norm,
-    fuse_rotary_embedding,
-    share_key_value_heads,
-    transpose_linear_weights,
-)
-
-
-ModelRewrite = Callable[[ir.Model], int]
-"""Changes a finished model in place and says how often it applied."""
-
-
-class OnnxError(Exception):
-    """A program cannot be written as ONNX."""
 
 
 @dataclass(frozen=True)
@@ -96,71 +58,11 @@ def export_onnx(
         OnnxError: an operator of the program has no translation.
         OSError: the folder cannot be written; what was there before is untouched.
     """
-    seconds: dict[str, float] = {}
-    clock = time.perf_counter()
-
-    def stage(name: str) -> None:
-        nonlocal clock
-        now = time.perf_counter()
-        seconds[name], clock = now - clock, now
-
-    draft = Draft.of(program, entry)
-    normalise(draft)
-    rewritten = {rewrite.__name__: rewrite(draft) for rewrite in REWRITES}
-    stage("rewrite")
-    model = _translate(draft)
-    stage("translate")
-    fold_reshape_sizes(model)
-    label_axes(model, draft.inputs, draft.outputs)
-    tidy(model)
-    rewritten |= {rewrite.__name__: rewrite(model) for rewrite in rewrites}
-    stage("tidy")
-    size_bytes = _write(model, path)
-    stage("write")
-    return OnnxReport(path, len(model.graph), size_bytes, rewritten, seconds)
-
-
-def _translate(draft: Draft) -> ir.Model:
-    """Translate operator by operator; decompose first only where one has no translation."""
-    if draft.is_functional():
-        with suppress(torch.onnx.OnnxExporterError):
-            return _run_exporter(to_exported(draft, LoweredProgram), draft)
-    try:
-        return _run_exporter(to_exported(draft), draft)
-    except torch.onnx.OnnxExporterError as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise OnnxError(f"the program cannot be translated to ONNX: {reason}") from error
-
-
-def _run_exporter(exported: ExportedProgram, draft: Draft) -> ir.Model:
-    with warnings.catch_warnings(), _quiet_exporter():
-        warnings.simplefilter("ignore")  # deprecations inside torch
-        result = torch.onnx.export(
-            exported,
-            dynamo=True,
-            opset_version=OPSET,
-            optimize=False,
-            verbose=False,
-            input_names=[p.name for p in draft.inputs],
-            output_names=[p.name for p in draft.outputs],
-            custom_translation_table={SOLVE: translate_solve},
-        )
-    return result.model  # type: ignore[union-attr]
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Silence what it logs about absent torchvision and absent traces of modules."""
-    names = ("_registration", "_core")
-    loggers = [logging.getLogger(f"torch.onnx._internal.exporter.{name}") for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    lowered = lower(program, rewrites, entry)
+    started = time.perf_counter()
+    size_bytes = _write(lowered.model, path)
+    seconds = {**lowered.seconds, "write": time.perf_counter() - started}
+    return OnnxReport(path, len(lowered.model.graph), size_bytes, lowered.rewritten, seconds)
 
 
 def _write(model: ir.Model, path: Path) -> int:

@@ -9,7 +9,8 @@ import torch
 from torch.fx import GraphModule
 
 from prunec.backends.torch.place import place
-from prunec.passes.ir import DECODE, PREFILL, Program, ProgramError, Role, language_feeds
+from prunec.passes.ir import DECODE, PREFILL, Program, Role, language_feeds
+from prunec.passes.ir.chosen import require_choice
 from prunec.passes.ir.run import arguments, next_cache, without_last
 
 Tensors = Mapping[str, torch.Tensor]
@@ -57,7 +58,7 @@ class ExpertsRunner:
         verify_every: int | None = None,
         refresh_every: int | None = None,
     ) -> None:
-        _require_entries(program)
+        require_choice(program)
         _require_period(verify_every, refresh_every)
         self.name = f"torch/{device}"
         self._device = torch.device(device)
@@ -128,14 +129,6 @@ class ExpertsRunner:
         wanted = [p.name for p in self._decode.ports(Role.EXPERTS)[0]]
         experts = {n: outputs[n] for n in wanted if n in outputs}
         return outputs[self._logits].float().cpu(), next_cache(entry, outputs), experts
-
-
-def _require_entries(program: Program) -> None:
-    if set(program.entries) != {PREFILL, DECODE}:
-        raise ProgramError(
-            f"the program has the entry points {sorted(program.entries)}, not {PREFILL} and "
-            f"{DECODE}: run select-experts on it, or open it as a program with one entry point"
-        )
 
 
 def _require_period(verify_every: int | None, refresh_every: int | None) -> None:

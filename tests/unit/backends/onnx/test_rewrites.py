@@ -9,16 +9,19 @@ import torch
 from torch.fx import GraphModule
 
 from prunec.backends.onnx.draft import Draft, aten
-from prunec.backends.onnx.export import REWRITES
 from prunec.backends.onnx.fuse_rms_norm import fuse_rms_norm
 from prunec.backends.onnx.fuse_rotary_embedding import fuse_rotary_embedding
+from prunec.backends.onnx.lower import REWRITES
 from prunec.backends.onnx.normalise import normalise
 from prunec.backends.onnx.share_key_value_heads import share_key_value_heads
+from prunec.backends.onnx.solve_positive import solve_positive
 from prunec.backends.onnx.spell_out_complex import spell_out_complex
 from prunec.backends.onnx.transpose_linear_weights import transpose_linear_weights
 from prunec.backends.onnx.view_mask_rows import view_mask_rows
 from prunec.frontend.export import trace_model
-from prunec.passes.ir import Program, language_feeds
+from prunec.passes.contract import Context
+from prunec.passes.ir import PREFILL, Program, language_feeds
+from prunec.passes.surgery import SelectExperts
 from support.models import random_tokens, small_model, small_program
 from support.uneven import narrow_value_program
 
@@ -56,7 +59,8 @@ def call_count(draft: Draft, target: object) -> int:
 
 
 def test_every_rewrite_is_tried() -> None:
-    assert set(REWRITES) == {*FIRES, spell_out_complex}  # the last in a file of its own
+    elsewhere = {spell_out_complex, solve_positive}  # each in a test file of its own
+    assert set(REWRITES) == {*FIRES, *elsewhere}
 
 
 @pytest.mark.parametrize("rewrite", FIRES, ids=lambda r: r.__name__)
@@ -111,3 +115,15 @@ def test_a_tied_embedding_keeps_its_orientation() -> None:
     before = draft.weights[draft.reads[embedding.name]]
     transpose_linear_weights(draft)
     assert draft.weights[draft.reads[embedding.name]] is before
+
+
+def test_a_choice_takes_from_the_transposed_weight_and_nothing_is_turned() -> None:
+    draft = Draft.of(SelectExperts().apply(small_program(), Context()), PREFILL)
+    normalise(draft)
+    assert transpose_linear_weights(draft) == 7 * LAYERS
+    taken = [n for n in draft.graph.nodes if n.target is aten.index_select.default]
+    assert len(taken) == 3 * LAYERS
+    assert call_count(draft, aten.t.default) == 0
+    for node, name in draft.entry().weight_nodes():
+        is_taken = any(n.args[0] is node for n in taken)
+        assert not is_taken or draft.weights[name].shape in ((60, 96), (96, 60))
