@@ -12,6 +12,7 @@ _RATES = (
     "clean,score{criterion=obs-fisher kinds=ffn-channel},"
     "allocate{keep=B kinds=ffn-channel method=global standardise=none}"
 )
+_GLASS = "prior=0.5 column_norm=true"
 _BY_ACTIVATION = "clean,score{criterion=wanda kinds=ffn-channel}"
 PIPELINES = {
     "griffin": "clean,select-experts{keep=K}",
@@ -24,12 +25,13 @@ PIPELINES = {
     "rates": f"{_RATES},select-experts{{rates=plan}}",
     "refit-by-text": "clean,select-experts{keep=K refit=calibration}",
     "refit": "clean,select-experts{keep=K refit=prompt}",
-    "glass-refit": "clean,select-experts{keep=K prior=0.5 column_norm=true refit=prompt}",
+    "glass-refit": f"clean,select-experts{{keep=K {_GLASS} refit=prompt}}",
     "static-refit": f"{_BY_ACTIVATION},select-experts{{keep=K choice=static refit=calibration}}",
     "static-rates-refit": f"{_RATES},select-experts{{rates=plan choice=static refit=calibration}}",
-    "recipe": f"{_RATES},select-experts{{rates=plan prior=0.5 column_norm=true refit=prompt}}",
+    "rates-glass-refit": f"{_RATES},select-experts{{{_GLASS} rates=plan refit=prompt}}",
+    "recipe": f"{_RATES},select-experts{{{_GLASS} rates=plan prior_by=scores refit=prompt}}",
     "recipe-low-rank": (
-        f"{_RATES},select-experts{{rates=plan prior=0.5 column_norm=true refit=prompt rank=128}}"
+        f"{_RATES},select-experts{{{_GLASS} rates=plan prior_by=scores refit=prompt rank=128}}"
     ),
 }
 """Pipelines by name; K stands for the share of the feed-forward units that decode reads, and B

@@ -15,38 +15,32 @@ from prunec.passes.surgery.select_experts.groups import Group
 
 
 def by_prompt(
-    program: Program,
     groups: Sequence[Group],
     priors: Sequence[torch.Tensor | None],
+    norms: Sequence[torch.Tensor | None],
     *,
     prior: float,
     core: float,
-    column_norm: bool,
 ) -> list[Choice]:
     """Choices that the prompt makes, helped by what is known beforehand.
 
     Args:
-        program: Has the weights.
         groups: Whose units are chosen.
-        priors: The statistic on calibration text for each group; None where nothing reads it.
+        priors: What each unit is worth in general, [units] for each group; None where nothing
+            reads it.
+        norms: Factors on the prompt's scores, [units] for each group; None where there are none.
         prior: The weight of places by the prior.
         core: The share of the chosen units that is always the same: the best by the prior.
-        column_norm: Whether scores are multiplied by what a unit's columns weigh.
     """
-    choices = []
-    for group, known in zip(groups, priors, strict=True):
-        norms = column_norms(program, group) if column_norm else None
-        if known is not None and norms is not None:
-            known = known * norms
-        choices.append(
-            Choice(
-                column_norms=norms,
-                prior_places=places(known) if known is not None and prior > 0 else None,
-                prior_share=prior,
-                core=_core(known, int(group.count * core)) if known is not None else None,
-            )
+    return [
+        Choice(
+            column_norms=norm,
+            prior_places=places(known) if known is not None and prior > 0 else None,
+            prior_share=prior,
+            core=_core(known, int(group.count * core)) if known is not None else None,
         )
-    return choices
+        for group, known, norm in zip(groups, priors, norms, strict=True)
+    ]
 
 
 def _core(prior: torch.Tensor, count: int) -> torch.Tensor | None:
@@ -83,18 +77,31 @@ def by_scores(groups: Sequence[Group], scores: Scores | None) -> list[Choice]:
     Raises:
         PassError: a group has no scores.
     """
+    found = run_scores(groups, scores, "choice=static")
+    pairs = zip(groups, found, strict=True)
+    return [Choice(fixed=choose(known, group.count)) for group, known in pairs]
+
+
+def run_scores(
+    groups: Sequence[Group], scores: Scores | None, wanted_by: str
+) -> list[torch.Tensor]:
+    """The scores of this run, [units] for each group.
+
+    Raises:
+        PassError: a group has no scores.
+    """
     if scores is None:
-        raise PassError("choice=static needs scores: put score before select-experts")
-    choices = []
+        raise PassError(f"{wanted_by} needs scores: put score before select-experts")
+    result = []
     for group in groups:
         found = scores.by_structure.get(group.structure.name)
         if found is None or len(found) != group.structure.size:
             raise PassError(
-                f"choice=static: {group.structure.name} has no scores as it is now: put "
+                f"{wanted_by}: {group.structure.name} has no scores as it is now: put "
                 "score{kinds=ffn-channel} right before select-experts"
             )
-        choices.append(Choice(fixed=choose(found, group.count)))
-    return choices
+        result.append(found)
+    return result
 
 
 def by_plan(groups: Sequence[Group], selection: Selection) -> list[Choice]:

@@ -23,6 +23,8 @@ from prunec.passes.surgery.select_experts.criteria import (
     by_plan,
     by_prompt,
     by_scores,
+    column_norms,
+    run_scores,
 )
 from prunec.passes.surgery.select_experts.decode import decode_entry
 from prunec.passes.surgery.select_experts.groups import Group, find_groups
@@ -69,6 +71,9 @@ class SelectExperts(Pass):
     prior: float = 0.0
     """Weight of a unit's place on calibration text beside its place in the prompt (GLASS,
     arXiv 2508.14302); 0 reads the prompt alone."""
+    prior_by: Literal["statistic", "scores"] = "statistic"
+    """What places units in general: the prompt's own statistic on calibration text, or the scores
+    of this run, such as those of obs-fisher. Ours."""
     column_norm: bool = False
     """Multiply scores by the norm of the unit's columns (Wanda, arXiv 2306.11695)."""
     core: float = 0.0
@@ -157,18 +162,27 @@ class SelectExperts(Pass):
             return by_plan(groups, planned_units(program, coupling, context.plan))
         if self.choice == "static":
             return by_scores(groups, context.scores)
+        norms: Sequence[torch.Tensor | None] = [None] * len(groups)
+        if self.column_norm:
+            norms = [column_norms(program, group) for group in groups]
         priors: Sequence[torch.Tensor | None] = [None] * len(groups)
         if self.prior or self.core:
-            wanted_by = f"select-experts with prior={self.prior} core={self.core}"
-            priors = prior_scores(program, groups, context, wanted_by)
-        return by_prompt(
-            program,
-            groups,
-            priors,
-            prior=self.prior,
-            core=self.core,
-            column_norm=self.column_norm,
-        )
+            priors = self._priors(program, groups, norms, context)
+        return by_prompt(groups, priors, norms, prior=self.prior, core=self.core)
+
+    def _priors(
+        self,
+        program: Program,
+        groups: Sequence[Group],
+        norms: Sequence[torch.Tensor | None],
+        context: Context,
+    ) -> list[torch.Tensor]:
+        if self.prior_by == "scores":
+            return run_scores(groups, context.scores, "prior_by=scores")
+        wanted_by = f"select-experts with prior={self.prior} core={self.core}"
+        found = prior_scores(program, groups, context, wanted_by)
+        pairs = zip(found, norms, strict=True)
+        return [known if norm is None else known * norm for known, norm in pairs]
 
 
 def _require_language_model(program: Program) -> Port:

@@ -94,13 +94,27 @@ def test_magnitude_is_the_product_of_row_norms() -> None:
         assert torch.equal(found, best(gate * up))
 
 
-def test_a_static_choice_is_that_of_the_best_scores() -> None:
+def random_scores() -> Scores:
     generator = torch.Generator().manual_seed(0)
     structures = find_structures(PROGRAM).of_kind("ffn-channel")
-    scores = {s.name: torch.rand(s.size, generator=generator).double() for s in structures}
-    found = indices(Context(scores=Scores("random", scores)), choice="static")
-    for structure, units in zip(structures, found, strict=True):
-        assert torch.equal(units, best(scores[structure.name]))
+    found = {s.name: torch.rand(s.size, generator=generator).double() for s in structures}
+    return Scores("random", found)
+
+
+def test_a_static_choice_is_that_of_the_best_scores() -> None:
+    scores = random_scores()
+    found = indices(Context(scores=scores), choice="static")
+    for known, units in zip(scores.by_structure.values(), found, strict=True):
+        assert torch.equal(units, best(known))
+
+
+def test_the_prior_can_be_the_scores_of_the_run() -> None:
+    scores = random_scores()
+    options = {"prior": 0.25, "prior_by": "scores", "column_norm": True}
+    found = indices(Context(scores=scores), **options)
+    for weight, known, units in zip(DOWN, scores.by_structure.values(), found, strict=True):
+        here = local(weight) * PROGRAM.weights[weight].norm(dim=0)
+        assert torch.equal(units, best(-0.75 * rank(here) - 0.25 * rank(known)))
 
 
 def test_of_equal_scores_the_lower_index_is_better() -> None:

@@ -221,6 +221,7 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message
         ({"rates": "plan"}, r"needs a plan: put allocate\{kinds=ffn-channel\}"),
         ({"choice": "static"}, "needs scores: put score before"),
         ({"prior": 0.5}, "needs calibration text"),
+        ({"prior": 0.5, "prior_by": "scores"}, "prior_by=scores needs scores"),
         ({"core": 0.5}, "needs calibration text"),
     ],
 )
