@@ -1,0 +1,215 @@
+"""A decoder in an ONNX file as a session of ONNX Runtime, its values bound where they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+TYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+}
+"""The element types that can be fed, by ONNX Runtime's name."""
+
+Values = Mapping[str, Any]
+"""Values of ONNX Runtime (`onnxruntime.OrtValue`) by name."""
+
+
+class OrtError(Exception):
+    """A file cannot be run as a decoder in ONNX Runtime; the message says why."""
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How to open a file.
+
+    Attributes:
+        providers: Execution providers of ONNX Runtime, in order of preference.
+        threads: Threads within an operator; ONNX Runtime's choice where None.
+        pack_weights: Whether to keep a copy of each matrix in the order that kernels read
+            fastest. Without, weights stay in the file, mapped into memory once however many
+            sessions read them. On SmolLM2-135M packing made steps a twentieth faster.
+    """
+
+    providers: Sequence[str] = ("CPUExecutionProvider",)
+    threads: int | None = None
+    pack_weights: bool = True
+
+
+@dataclass(frozen=True)
+class _CacheInput:
+    """The static facts about one input of earlier keys or values."""
+
+    heads: int
+    width: int
+    dtype: type[np.generic]
+
+    @classmethod
+    def of(cls, path: Path, value: Any) -> _CacheInput:
+        """Read them off the model; a width that it leaves open stands in ``genai_config.json``."""
+        _, heads, _, width = value.shape
+        if isinstance(width, str):
+            width = _head_width(path.with_name("genai_config.json"))
+        if not isinstance(heads, int) or width is None:
+            raise OrtError(f"{path}: the shape of {value.name}, {value.shape}, must be static")
+        if value.type not in TYPES:
+            raise OrtError(f"{path}: a cache of {value.type} cannot be fed; known: {list(TYPES)}")
+        return cls(heads, width, TYPES[value.type])
+
+
+def _head_width(config: Path) -> int | None:
+    if not config.is_file():
+        return None
+    return int(json.loads(config.read_text())["model"]["decoder"]["head_size"])
+
+
+class OrtDecoder:
+    """One file that steps a language model.
+
+    Args:
+        path: The ONNX file, with the customary names: ``input_ids``, ``attention_mask``,
+            ``past_key_values.N.key|value`` in, ``logits``, ``present.N.key|value`` out, and
+            ``position_ids`` if it wants them.
+        options: How to open it.
+        handed_on: Further inputs, which the caller gives at every step.
+
+    Attributes:
+        provider: ``cpu``, ``cuda`` or another, in lower case.
+        device: Where values stay between steps.
+        vocabulary: How many tokens there are.
+
+    Raises:
+        OrtError: the file or its weights are missing or damaged, or it is no decoder.
+    """
+
+    def __init__(
+        self, path: Path, options: SessionOptions, handed_on: Collection[str] = ()
+    ) -> None:
+        self._session = _open_session(path, options)
+        provider = self._session.get_providers()[0]
+        self.provider = provider.removesuffix("ExecutionProvider").lower()
+        self.device = "cpu" if self.provider == "cpu" else "cuda"
+        inputs = {i.name: i for i in self._session.get_inputs()}
+        outputs = {o.name: o for o in self._session.get_outputs()}
+        _require_decoder(path, inputs, outputs, handed_on)
+        self._past = {
+            name: _CacheInput.of(path, value)
+            for name, value in inputs.items()
+            if name.startswith("past_key_values.")
+        }
+        self._feed_types = {
+            name: TYPES[value.type]
+            for name, value in inputs.items()
+            if name not in self._past and name not in handed_on
+        }
+        self._outputs = list(outputs)
+        self.vocabulary = int(outputs["logits"].shape[-1])
+
+    def run(
+        self,
+        tokens: torch.Tensor,
+        mask: torch.Tensor,
+        past: Values | None,
+        *,
+        handed_on: Values | None = None,
+        into: Values | None = None,
+    ) -> tuple[torch.Tensor, Values]:
+        """Process new tokens; nothing but them and the logits is copied.
+
+        Args:
+            tokens: [batch, new], int64.
+            mask: [batch, past + new], int64.
+            past: Keys and values by the name of their input; empty ones where None.
+            handed_on: The further inputs.
+            into: Values of the caller's own that outputs of these names are written to.
+
+        Returns:
+            Logits, [batch, new, vocabulary], float32, and keys and values for the next step.
+        """
+        past = self._empty(len(tokens)) if past is None else past
+        binding = self._session.io_binding()
+        for name, array in self._feeds(tokens, mask).items():
+            binding.bind_cpu_input(name, array)
+        for name, value in {**past, **(handed_on or {})}.items():
+            binding.bind_ortvalue_input(name, value)
+        for name in self._outputs:
+            if into is not None and name in into:
+                binding.bind_ortvalue_output(name, into[name])
+            else:
+                binding.bind_output(name, "cpu" if name == "logits" else self.device)
+        self._session.run_with_iobinding(binding)
+        values = dict(zip(self._outputs, binding.get_outputs(), strict=True))
+        logits = torch.from_numpy(values["logits"].numpy()).float()
+        return logits, {name: values[_present(name)] for name in self._past}
+
+    def _feeds(self, tokens: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
+        feeds = {"input_ids": tokens, "attention_mask": mask}
+        if "position_ids" in self._feed_types:
+            feeds["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0)[:, -tokens.shape[1] :]
+        return {
+            name: np.ascontiguousarray(feeds[name].cpu().numpy().astype(dtype, copy=False))
+            for name, dtype in self._feed_types.items()
+        }
+
+    def _empty(self, batch: int) -> Values:
+        return {
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(
+                np.zeros((batch, i.heads, 0, i.width), dtype=i.dtype), self.device
+            )
+            for name, i in self._past.items()
+        }
+
+
+def _open_session(path: Path, options: SessionOptions) -> Any:
+    if not path.is_file():
+        raise OrtError(f"no ONNX file at {path}")
+    available = onnxruntime.get_available_providers()
+    unknown = [p for p in options.providers if p not in available]
+    if unknown:
+        raise OrtError(f"this ONNX Runtime has no {unknown}; it has {available}")
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3  # warnings tell of nodes that it leaves on the CPU on purpose
+    if options.threads is not None:
+        settings.intra_op_num_threads = options.threads
+    disabled = []
+    if not options.pack_weights:
+        settings.add_session_config_entry("session.disable_prepacking", "1")
+        disabled = ["ConstantFolding"]  # it would copy every transposed weight
+    try:
+        return onnxruntime.InferenceSession(
+            path, settings, providers=list(options.providers), disabled_optimizers=disabled
+        )
+    except Exception as error:  # its exceptions share no base class of their own
+        reason = str(error).strip().splitlines()[0]
+        raise OrtError(f"ONNX Runtime cannot open {path}: {reason}") from error
+
+
+def _require_decoder(
+    path: Path, inputs: Values, outputs: Values, handed_on: Collection[str]
+) -> None:
+    past = [name for name in inputs if name.startswith("past_key_values.")]
+    wanted = {"input_ids", "attention_mask", *past, *handed_on}
+    missing = sorted(wanted - set(inputs))
+    missing += sorted({"logits", *map(_present, past)} - set(outputs))
+    if missing or not past:
+        raise OrtError(
+            f"{path} is no decoder with a cache: it lacks {missing or 'past_key_values.N.key'}; "
+            f"inputs {sorted(inputs)[:4]}, outputs {sorted(outputs)[:4]}"
+        )
+    unknown = sorted(set(inputs) - wanted - {"position_ids"})
+    if unknown:
+        raise OrtError(f"{path} wants inputs that no decoder step has: {unknown}")
+
+
+def _present(name: str) -> str:
+    return name.replace("past_key_values.", "present.", 1)
