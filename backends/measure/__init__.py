@@ -1,6 +1,10 @@
 """Measure what a runner is worth: how well it predicts, how it compares, how fast it is."""
 
-from prunec.backends.measure.agreement import Agreement, agreement
+from prunec.backends.measure.agreement import (
+    Agreement,
+    agreement,
+    agreement_after_prompt,
+)
 from prunec.backends.measure.choices import (
     Accuracy,
     PairedAccuracy,
@@ -62,6 +66,7 @@ __all__ = [
     "Workload",
     "accuracy",
     "agreement",
+    "agreement_after_prompt",
     "compare_accuracy",
     "compare_latency",
     "measure_generation",

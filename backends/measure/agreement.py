@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,7 +12,9 @@ import torch
 
 from prunec.backends.measure.likelihood import (
     Progress,
+    logits_after_prompt,
     mean_and_stderr,
+    require_prompt,
     silent,
     split,
     stretches,
@@ -21,6 +23,8 @@ from prunec.backends.measure.likelihood import (
 )
 from prunec.backends.measure.versions import versions
 from prunec.backends.runner import Runner
+
+_TITLE = "comparing with the dense model"
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Agreement:
         windows: How many windows.
         tokens: How many tokens were predicted.
         seconds: Wall time.
+        prompt_tokens: How many tokens of each window were a prompt, of which none counts; None
+            where the model predicts every token in one step.
         text: What the windows are, as their maker describes it.
         versions: What it was measured with.
     """
@@ -52,6 +58,7 @@ class Agreement:
     windows: int
     tokens: int
     seconds: float
+    prompt_tokens: int | None = None
     text: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=versions)
 
@@ -85,31 +92,79 @@ def agreement(
     started = time.perf_counter()
     batches = split(windows, batch)
     rows = [
-        _compare(dense, other, rows)
-        for rows in progress(batches, "comparing with the dense model", len(batches))
+        _compare(window_logits(dense, part), window_logits(other, part), part[:, 1:])
+        for part in progress(batches, _TITLE, len(batches))
     ]
-    found = torch.cat(rows)  # [window, measure]
-    _, same, dense_nll, other_nll = found.mean(0).tolist()
-    kl, kl_stderr = mean_and_stderr(found[:, 0].tolist())
     return Agreement(
-        dense=dense.name,
-        other=other.name,
-        kl_nats=kl,
-        kl_stderr_nats=kl_stderr,
-        top1_agreement=same,
-        dense_perplexity=math.exp(dense_nll),
-        other_perplexity=math.exp(other_nll),
-        windows=len(windows),
+        **_figures(dense, other, rows),
         tokens=windows[:, 1:].numel(),
         seconds=time.perf_counter() - started,
         text=dict(text or {}),
     )
 
 
-def _compare(dense: Runner, other: Runner, windows: torch.Tensor) -> torch.Tensor:
+def agreement_after_prompt(
+    dense: Runner,
+    other: Runner,
+    windows: torch.Tensor,
+    *,
+    prompt_tokens: int,
+    text: Mapping[str, Any] | None = None,
+    progress: Progress = silent,
+) -> Agreement:
+    """The same on the tokens after a prompt, in which a model may choose what it decodes with.
+
+    See `prunec.backends.measure.split_perplexity` for which tokens count.
+
+    Args:
+        dense: The reference.
+        other: What is compared with it; of the same vocabulary.
+        windows: [window, token], int64; run one at a time.
+        prompt_tokens: How many tokens at the start of each window are its prompt.
+        text: Describes the windows in the result.
+        progress: Shows the windows.
+
+    Raises:
+        ValueError: the prompt is empty, or leaves fewer than two tokens of a window.
+    """
+    require_prompt(windows, prompt_tokens)
+    started = time.perf_counter()
+    rows = [
+        _compare(
+            logits_after_prompt(dense, window[None], prompt_tokens),
+            logits_after_prompt(other, window[None], prompt_tokens),
+            window[None, prompt_tokens:],
+        )
+        for window in progress(windows, _TITLE, len(windows))
+    ]
+    return Agreement(
+        **_figures(dense, other, rows),
+        tokens=windows[:, prompt_tokens:].numel(),
+        seconds=time.perf_counter() - started,
+        prompt_tokens=prompt_tokens,
+        text=dict(text or {}),
+    )
+
+
+def _figures(dense: Runner, other: Runner, rows: Sequence[torch.Tensor]) -> dict[str, Any]:
+    """What an `Agreement` says of the two, from the rows that `_compare` gave."""
+    found = torch.cat(list(rows))  # [window, measure]
+    _, same, dense_nll, other_nll = found.mean(0).tolist()
+    kl, kl_stderr = mean_and_stderr(found[:, 0].tolist())
+    return {
+        "dense": dense.name,
+        "other": other.name,
+        "kl_nats": kl,
+        "kl_stderr_nats": kl_stderr,
+        "top1_agreement": same,
+        "dense_perplexity": math.exp(dense_nll),
+        "other_perplexity": math.exp(other_nll),
+        "windows": len(found),
+    }
+
+
+def _compare(expected: torch.Tensor, found: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Means over each window's tokens: KL, agreement, NLL of dense, NLL of other."""
-    expected, found = window_logits(dense, windows), window_logits(other, windows)
-    targets = windows[:, 1:]
     kl, same = [], []
     for part in stretches(targets.shape[1]):
         p, q = (logits[:, part].float().log_softmax(-1) for logits in (expected, found))

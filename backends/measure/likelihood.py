@@ -33,6 +33,36 @@ def window_logits(runner: Runner, windows: torch.Tensor) -> torch.Tensor:
     return logits[:, :-1]
 
 
+def logits_after_prompt(runner: Runner, window: torch.Tensor, prompt_tokens: int) -> torch.Tensor:
+    """What a runner predicts for every token after the prompt: [1, token, vocabulary].
+
+    The prompt is one step without a cache, the rest one further step with the cache it left.
+
+    Args:
+        runner: The model.
+        window: [1, token]: alone, because a batch would share what is chosen from its prompts.
+        prompt_tokens: How many tokens at its start are the prompt.
+    """
+    mask = torch.ones_like(window)
+    logits, cache = runner.step(window[:, :prompt_tokens], mask[:, :prompt_tokens], None)
+    first = logits[:, -1:]
+    rest, _ = runner.step(window[:, prompt_tokens:-1], mask[:, :-1], cache)
+    return torch.cat([first, rest], dim=1)
+
+
+def require_prompt(windows: torch.Tensor, prompt_tokens: int) -> None:
+    """Check that a prompt leaves something of each window.
+
+    Raises:
+        ValueError: the prompt is empty, or leaves fewer than two tokens.
+    """
+    if not 1 <= prompt_tokens <= windows.shape[1] - 2:
+        raise ValueError(
+            f"prompt_tokens is {prompt_tokens}: windows of {windows.shape[1]} tokens allow 1 to "
+            f"{windows.shape[1] - 2}"
+        )
+
+
 def stretches(length: int) -> Iterator[slice]:
     """Cut positions into stretches that bound the memory of what is done with their logits."""
     return (slice(i, min(i + _POSITIONS, length)) for i in range(0, length, _POSITIONS))

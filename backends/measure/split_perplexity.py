@@ -10,7 +10,14 @@ from typing import Any
 
 import torch
 
-from prunec.backends.measure.likelihood import Progress, mean_and_stderr, silent, token_nll
+from prunec.backends.measure.likelihood import (
+    Progress,
+    logits_after_prompt,
+    mean_and_stderr,
+    require_prompt,
+    silent,
+    token_nll,
+)
 from prunec.backends.measure.versions import versions
 from prunec.backends.runner import Runner
 
@@ -79,11 +86,7 @@ def split_perplexity(
     Raises:
         ValueError: the prompt is empty, or leaves fewer than two tokens of a window.
     """
-    if not 1 <= prompt_tokens <= windows.shape[1] - 2:
-        raise ValueError(
-            f"prompt_tokens is {prompt_tokens}: windows of {windows.shape[1]} tokens allow 1 to "
-            f"{windows.shape[1] - 2}"
-        )
+    require_prompt(windows, prompt_tokens)
     started = time.perf_counter()
     shown = progress(windows, "measuring perplexity after the prompt", len(windows))
     found = [_nll(runner, window[None], prompt_tokens) for window in shown]
@@ -104,9 +107,5 @@ def split_perplexity(
 
 def _nll(runner: Runner, window: torch.Tensor, prompt_tokens: int) -> float:
     """The mean over the tokens of one window, [1, token], after its prompt."""
-    mask = torch.ones_like(window)
-    logits, cache = runner.step(window[:, :prompt_tokens], mask[:, :prompt_tokens], None)
-    first = logits[:, -1:]
-    rest, _ = runner.step(window[:, prompt_tokens:-1], mask[:, :-1], cache)
-    logits = torch.cat([first, rest], dim=1)
+    logits = logits_after_prompt(runner, window, prompt_tokens)
     return token_nll(logits, window[:, prompt_tokens:]).double().mean().item()

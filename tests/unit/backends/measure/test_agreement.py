@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
-from prunec.backends.measure.agreement import agreement
+from prunec.backends.measure.agreement import agreement, agreement_after_prompt
 from prunec.backends.measure.perplexity import perplexity
+from prunec.backends.measure.split_perplexity import split_perplexity
 from support.models import random_tokens
 from support.runners import BigramRunner, random_table
 
@@ -62,3 +63,20 @@ def test_each_runner_is_stepped_once_for_each_batch() -> None:
     dense, other = BigramRunner(random_table()), BigramRunner(random_table(seed=1))
     agreement(dense, other, random_tokens(5, 9), batch=2)
     assert dense.rows == other.rows == [2, 2, 1]
+
+
+def test_after_a_prompt_it_counts_what_split_perplexity_counts() -> None:
+    runners = [BigramRunner(random_table(seed=s)) for s in (0, 1)]
+    windows = random_tokens(3, 20)
+    found = agreement_after_prompt(*runners, windows, prompt_tokens=8)
+    alone = [split_perplexity(r, windows, prompt_tokens=8).perplexity for r in runners]
+    assert [found.dense_perplexity, found.other_perplexity] == pytest.approx(alone, rel=ROUNDING)
+    assert (found.tokens, found.prompt_tokens) == (3 * 12, 8)
+    whole = agreement(*runners, windows[:, 7:])
+    assert found.kl_nats == pytest.approx(whole.kl_nats, rel=ROUNDING)  # no row knows the past
+
+
+def test_a_prompt_that_leaves_nothing_to_compare_is_refused() -> None:
+    runner = BigramRunner(random_table())
+    with pytest.raises(ValueError, match=r"prompt_tokens is 8: .* allow 1 to 7"):
+        agreement_after_prompt(runner, runner, random_tokens(1, 9), prompt_tokens=8)
