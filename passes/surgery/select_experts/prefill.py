@@ -64,7 +64,7 @@ def prefill_entry(
             outputs += [
                 (
                     site.part_port(part, program),
-                    site.narrow(part, program.weights[part.weight].dtype, indices, summing),
+                    site.narrow(part, indices, summing),
                 )
                 for part in group.parts
             ]
@@ -109,9 +109,7 @@ class _GroupSite:
         scores = score_each(shares) if self.per_sequence else score_together(shares, self.real)
         return choice.by_scores(scores, self.group.count, self.constant)
 
-    def narrow(
-        self, part: Part, dtype: torch.dtype, indices: torch.Tensor, summing: Summing
-    ) -> torch.Tensor:
+    def narrow(self, part: Part, indices: torch.Tensor, summing: Summing) -> torch.Tensor:
         """What is chosen of a weight, as decode reads it."""
         weight, table, count = self.writer.weight(part.weight), self.table(part), self.group.count
         if self.per_sequence:
@@ -133,7 +131,6 @@ class _GroupSite:
                 width=count * part.positions.per_unit,
                 per_sequence=self.per_sequence,
                 gathered=gathered,
-                dtype=dtype,
                 constant=self.constant,
             )
         )

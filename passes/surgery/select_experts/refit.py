@@ -52,7 +52,7 @@ class RefitOnPrompt:
         right = aten.mul.Tensor(aten.add.Tensor(products, pull), scale)
         factor = aten.linalg_cholesky.default(matrix)
         solved = aten.mul.Tensor(aten.cholesky_solve.default(right, factor), scale)
-        return aten._to_copy.default(solved, dtype=site.dtype)
+        return aten.to.other(solved, site.gathered)  # whichever precision the weights have by then
 
     def _kept(self, site: SummingSite) -> tuple[torch.Tensor, torch.Tensor]:
         """A_KK, [..., k, k], and A_K· Wᵀ, [..., k, out]."""

@@ -28,7 +28,6 @@ class SummingSite:
         width: How many inputs stay.
         per_sequence: Whether each row has its own.
         gathered: [width, out] or [batch, width, out]: what stays of it, unrepaired.
-        dtype: Its element type.
         constant: Makes a tensor one that the graph reads, under a name for people.
     """
 
@@ -41,7 +40,6 @@ class SummingSite:
     width: int
     per_sequence: bool
     gathered: torch.Tensor
-    dtype: torch.dtype
     constant: Constant
 
     def rows(self, matrix: torch.Tensor) -> torch.Tensor:

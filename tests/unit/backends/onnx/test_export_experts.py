@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 import onnxruntime
 import pytest
+import torch
 
 from prunec.backends.experts import (
     MANIFEST,
@@ -19,7 +20,7 @@ from prunec.backends.experts import (
 from prunec.backends.onnx import export_experts
 from prunec.backends.ort import fold_cache
 from prunec.passes.contract import Context
-from prunec.passes.ir import Program, ProgramError
+from prunec.passes.ir import Program, ProgramError, cast
 from prunec.passes.surgery import SelectExperts
 from support.models import random_tokens, small_program
 
@@ -120,3 +121,14 @@ def test_a_folder_that_lacks_something_is_refused(folder: Path, tmp_path: Path) 
 def test_the_length_of_the_context_is_that_of_the_model() -> None:
     program: Program = replace(PROGRAM, origin={"max_position_embeddings": 77})
     assert ExpertsManifest.of(program, ".onnx").context_length == 77
+
+
+def test_a_repaired_matrix_has_the_precision_that_decode_reads(tmp_path: Path) -> None:
+    context = Context(calibration=random_tokens(3, 9))
+    program = cast(SelectExperts(refit="prompt").apply(small_program(), context), torch.bfloat16)
+    export_experts(program, tmp_path)
+    outputs = {v.name: v for v in ir.load(tmp_path / "prefill.onnx").graph.outputs}
+    inputs = {v.name: v for v in ir.load(tmp_path / "decode.onnx").graph.inputs}
+    parts = [name for name in inputs if str(name).startswith("experts.")]
+    assert {outputs[n].dtype for n in parts} == {inputs[n].dtype for n in parts}
+    assert {inputs[n].dtype for n in parts} == {ir.DataType.BFLOAT16}
