@@ -23,6 +23,10 @@ class ExpertsCache:
     recent: torch.Tensor
 
 
+class ReleasedError(Exception):
+    """The whole model is needed and was released, or cannot be; the message says what to do."""
+
+
 class Entries(Protocol):
     """Both entry points in some backend; keys, values and experts in whatever form it keeps."""
 
@@ -38,6 +42,9 @@ class Entries(Protocol):
 
     def without_last(self, past: Any, tokens: int) -> Any:
         """The cache as it was before the last tokens."""
+
+    def release_prefill(self) -> None:
+        """Let the whole model go."""
 
 
 class ExpertsSteps:
@@ -64,11 +71,7 @@ class ExpertsSteps:
         self._entries = entries
         self._every = verify_every or refresh_every
         self._chooses_anew = refresh_every is not None
-
-    @property
-    def needs_prefill(self) -> bool:
-        """Whether the whole model runs again without a further prompt."""
-        return self._every is not None
+        self._is_released = False
 
     def step(
         self, tokens: torch.Tensor, mask: torch.Tensor, cache: ExpertsCache | None
@@ -77,6 +80,7 @@ class ExpertsSteps:
 
         Raises:
             ValueError: the prompt is empty.
+            ReleasedError: it is a prompt, and the whole model was released.
         """
         if cache is None:
             return self._choose(tokens, mask, None)
@@ -95,11 +99,29 @@ class ExpertsSteps:
         """
         return self._choose(tokens, mask, cache.past)
 
+    def release_prefill(self) -> None:
+        """Let the whole model go: no further prompt will come.
+
+        Raises:
+            ReleasedError: it will run again by `verify_every` or `refresh_every`.
+        """
+        if self._every is not None:
+            raise ReleasedError(
+                "verify_every and refresh_every run the whole model again: open the runner "
+                "without them to release prefill"
+            )
+        self._is_released = True
+        self._entries.release_prefill()
+
     def _choose(
         self, tokens: torch.Tensor, mask: torch.Tensor, past: Any | None
     ) -> tuple[torch.Tensor, ExpertsCache]:
         if not tokens.shape[1]:
             raise ValueError("the prompt is empty: units are chosen by at least one token")
+        if self._is_released:
+            raise ReleasedError(
+                "prefill was released, and a prompt needs the whole model: open the runner again"
+            )
         logits, past, experts = self._entries.prefill(tokens, mask, past)
         recent = torch.empty(len(tokens), 0, dtype=torch.int64)
         return logits, ExpertsCache(past, experts, recent)

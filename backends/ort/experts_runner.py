@@ -12,7 +12,7 @@ import torch
 
 from prunec.backends.experts import ExpertsManifest, read_experts
 from prunec.backends.experts_steps import ExpertsCache, ExpertsSteps
-from prunec.backends.ort.decoder import OrtDecoder, OrtError, SessionOptions, Values
+from prunec.backends.ort.decoder import OrtDecoder, SessionOptions, Values
 from prunec.passes.ir import DECODE, PREFILL, Port, Role
 
 
@@ -50,10 +50,10 @@ class ExpertsOrtRunner:
         folder = Path(folder)
         manifest = read_experts(folder)
         options = SessionOptions(providers or ("CPUExecutionProvider",), threads, pack_weights)
-        self._entries = _OrtEntries(folder, manifest, options)
-        self._steps = ExpertsSteps(self._entries, verify_every, refresh_every)
-        self.name = f"onnxruntime/{self._entries.provider}"
-        self.vocabulary = self._entries.vocabulary
+        entries = _OrtEntries(folder, manifest, options)
+        self._steps = ExpertsSteps(entries, verify_every, refresh_every)
+        self.name = f"onnxruntime/{entries.provider}"
+        self.vocabulary = entries.vocabulary
 
     def step(
         self, tokens: torch.Tensor, mask: torch.Tensor, cache: ExpertsCache | None
@@ -62,7 +62,7 @@ class ExpertsOrtRunner:
 
         Raises:
             ValueError: the prompt is empty.
-            OrtError: it is a prompt, and prefill was released.
+            ReleasedError: it is a prompt, and prefill was released.
         """
         return self._steps.step(tokens, mask, cache)
 
@@ -78,14 +78,9 @@ class ExpertsOrtRunner:
         That is complete when the cache that the last prompt returned is no longer held.
 
         Raises:
-            OrtError: verify_every or refresh_every will need it.
+            ReleasedError: verify_every or refresh_every will need it.
         """
-        if self._steps.needs_prefill:
-            raise OrtError(
-                "verify_every and refresh_every run the whole model again: open the folder "
-                "without them to release prefill"
-            )
-        self._entries.release_prefill()
+        self._steps.release_prefill()
 
 
 class _OrtEntries:
@@ -102,7 +97,6 @@ class _OrtEntries:
             for port in manifest.entries[DECODE].inputs
             if port.role is Role.CACHE
         }
-        self._folder = folder
         self.provider = self._decode.provider
         self.vocabulary = self._decode.vocabulary
 
@@ -110,11 +104,7 @@ class _OrtEntries:
         self, tokens: torch.Tensor, mask: torch.Tensor, past: Values | None
     ) -> tuple[torch.Tensor, Values, Values]:
         """See `prunec.backends.experts_steps.Entries`."""
-        if self._prefill is None:
-            raise OrtError(
-                f"prefill of {self._folder} was released, and a prompt needs it: open the folder "
-                "again"
-            )
+        assert self._prefill is not None, "not asked for once it is released"
         # Outputs that a session allocates keep the session itself in memory for as long as they.
         experts = {port.name: self._allocate(port, len(tokens)) for port in self._ports}
         logits, past = self._prefill.run(tokens, mask, past, into=experts)
@@ -131,7 +121,7 @@ class _OrtEntries:
         return {name: self._shortened(name, value, tokens) for name, value in past.items()}
 
     def release_prefill(self) -> None:
-        """Let the session go."""
+        """See `prunec.backends.experts_steps.Entries`."""
         self._prefill = None
 
     def _allocate(self, port: Port, batch: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch.fx import GraphModule
@@ -51,6 +52,7 @@ class ExpertsRunner:
 
         Raises:
             ValueError: the prompt is empty.
+            ReleasedError: it is a prompt, and prefill was released.
         """
         return self._steps.step(tokens, mask, cache)
 
@@ -59,6 +61,16 @@ class ExpertsRunner:
     ) -> tuple[torch.Tensor, ExpertsCache]:
         """See `prunec.backends.experts_steps.ExpertsSteps.refresh`."""
         return self._steps.refresh(tokens, mask, cache)
+
+    def release_prefill(self) -> None:
+        """Drop the weights that only the whole model reads: no further prompt will come.
+
+        They are free where the program itself is no longer held.
+
+        Raises:
+            ReleasedError: verify_every or refresh_every will need them.
+        """
+        self._steps.release_prefill()
 
 
 class _TorchEntries:
@@ -91,6 +103,13 @@ class _TorchEntries:
     def without_last(self, past: Tensors, tokens: int) -> Tensors:
         """See `prunec.backends.experts_steps.Entries`."""
         return without_last(self._program.entries[PREFILL], past, tokens)
+
+    def release_prefill(self) -> None:
+        """See `prunec.backends.experts_steps.Entries`."""
+        decode = self._program.entries[DECODE]
+        weights = {name: self._program.weights[name] for name in decode.reads.values()}
+        self._program = replace(self._program, entries={DECODE: decode}, weights=weights)
+        del self._modules[PREFILL]
 
     @torch.no_grad()
     def _run(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from prunec.backends.experts_steps import ReleasedError
 from prunec.backends.onnx import export_experts, export_onnx
 from prunec.backends.ort import ExpertsOrtRunner, OrtError, OrtRunner, fold_cache
 from prunec.backends.runner import generate
@@ -104,14 +105,14 @@ def test_what_was_chosen_is_the_same_memory_at_every_step(folder: Path) -> None:
     _, cache = runner.step(TOKENS[:, :PROMPT], MASK[:, :PROMPT], None)
     chosen = {name: value.data_ptr() for name, value in cache.experts.items()}
     given: list[dict[str, int]] = []
-    decoder = runner._entries._decode
+    decoder: Any = runner._steps._entries._decode  # type: ignore[attr-defined]
     run = decoder.run
 
     def watched(*args: Any, handed_on: dict[str, Any], **more: Any) -> Any:
         given.append({name: value.data_ptr() for name, value in handed_on.items()})
         return run(*args, handed_on=handed_on, **more)
 
-    decoder.run = watched  # type: ignore[method-assign]
+    decoder.run = watched
     for place in range(PROMPT, PROMPT + 3):
         _, cache = runner.step(TOKENS[:, place : place + 1], MASK[:, : place + 1], cache)
     assert given == [chosen] * 3
@@ -141,12 +142,12 @@ def test_a_released_prefill_decodes_on_and_takes_no_further_prompt(folder: Path)
     found, _ = runner.step(step, MASK[:, : PROMPT + 1], cache)
     expected, _ = whole.step(step, MASK[:, : PROMPT + 1], expected_cache)
     assert torch.equal(found, expected)
-    with pytest.raises(OrtError, match="was released, and a prompt needs it: open the folder"):
+    with pytest.raises(ReleasedError, match="was released, and a prompt needs the whole model"):
         runner.step(*prompt, None)
 
 
 def test_what_verifies_cannot_release_prefill(folder: Path) -> None:
-    with pytest.raises(OrtError, match="run the whole model again"):
+    with pytest.raises(ReleasedError, match="run the whole model again"):
         ExpertsOrtRunner(folder, verify_every=2).release_prefill()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from prunec.backends.experts_steps import ReleasedError
 from prunec.backends.measure import perplexity
 from prunec.backends.runner import generate
 from prunec.backends.torch import ExpertsRunner, TorchRunner, open_runner
@@ -100,6 +101,19 @@ def test_a_refresh_every_few_tokens_takes_the_units_that_they_choose() -> None:
     for name, tensor in cache.experts.items():
         assert torch.equal(tensor, expected.experts[name])
     assert cache.recent.shape == (3, 0)
+
+
+def test_a_released_prefill_decodes_on_and_takes_no_further_prompt() -> None:
+    runner, whole = ExpertsRunner(PROGRAM), ExpertsRunner(PROGRAM)
+    step, mask = TOKENS[:, PROMPT : PROMPT + 1], MASK[:, : PROMPT + 1]
+    _, cache = runner.step(TOKENS[:, :PROMPT], MASK[:, :PROMPT], None)
+    runner.release_prefill()
+    found, _ = runner.step(step, mask, cache)
+    assert torch.equal(found, whole.step(step, mask, cache)[0])
+    with pytest.raises(ReleasedError, match="was released, and a prompt needs the whole model"):
+        runner.step(TOKENS, MASK, None)
+    with pytest.raises(ReleasedError, match="run the whole model again"):
+        ExpertsRunner(PROGRAM, verify_every=2).release_prefill()
 
 
 @pytest.mark.parametrize(
