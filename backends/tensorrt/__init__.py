@@ -1,6 +1,8 @@
 """Build TensorRT engines from ONNX files, check them before loading, and run them."""
 
 from prunec.backends.tensorrt.build import build_engine
+from prunec.backends.tensorrt.build_experts import build_experts_engines
+from prunec.backends.tensorrt.experts_runner import ExpertsTensorRTRunner
 from prunec.backends.tensorrt.library import EngineError, Library, require_library
 from prunec.backends.tensorrt.load import LoadedEngine, load_engine
 from prunec.backends.tensorrt.manifest import EngineManifest, manifest_path, read_manifest
@@ -18,11 +20,13 @@ __all__ = [
     "EngineError",
     "EngineManifest",
     "EngineOptions",
+    "ExpertsTensorRTRunner",
     "Library",
     "LoadedEngine",
     "Profile",
     "TensorRTRunner",
     "build_engine",
+    "build_experts_engines",
     "language_profiles",
     "load_engine",
     "manifest_path",
