@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from prunec.driver import stages
+from prunec.driver import lowering, stages
 from prunec.driver.main import app
 from prunec.passes.analysis.cost import measure
 from prunec.passes.ir import load_program
@@ -136,7 +136,7 @@ def test_an_interrupted_job_leaves_the_former_result_and_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "export_onnx", interrupt)
+        patch.setattr(lowering, "export_onnx", interrupt)
         result = job.run()
     assert result.exit_code == 130
     assert "is as it was" in result.stderr

@@ -27,6 +27,7 @@ def example_report() -> dict[str, Any]:
         "machine": {"system": "Linux", "processor": "CPU", "cores": 2, "threads": 2, "gpus": []},
         "peak_memory_bytes": 3_400_000_000,
         "sizes": {"before": before, "after": after},
+        "choice": None,
         "quality": {
             "dense_perplexity": 5.3,
             "other_perplexity": 7.94,

@@ -9,17 +9,23 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from prunec.backends.ort import OrtRunner
+from prunec.backends.experts import has_experts, read_experts
+from prunec.backends.ort import ExpertsOrtRunner, OrtRunner
 from prunec.backends.runner import Runner
-from prunec.backends.tensorrt import TensorRTRunner
+from prunec.backends.tensorrt import ExpertsTensorRTRunner, TensorRTRunner
 from prunec.backends.torch import open_runner
 from prunec.driver.program_folder import find_program
 from prunec.driver.terminal import Terminal
 from prunec.frontend.export import trace_model
 from prunec.frontend.sources import Checkpoint, SourceError, find_checkpoint
-from prunec.passes.ir import Program, load_program
+from prunec.passes.ir import PREFILL, Program, load_program
+from prunec.passes.ir.chosen import has_choice
 
 _RUNNERS: dict[str, Callable[[Path], Runner]] = {".onnx": OrtRunner, ".engine": TensorRTRunner}
+_EXPERTS_RUNNERS: dict[str, Callable[[Path], Runner]] = {
+    ".onnx": ExpertsOrtRunner,
+    ".engine": ExpertsTensorRTRunner,
+}
 
 
 class ArtefactError(Exception):
@@ -36,6 +42,8 @@ class Artefact:
         program: Its graph, where it is a program; None for a file of a backend.
         size_bytes: Of its weights.
         tokenizer_source: A folder or model reference that has its tokenizer; None if unknown.
+        has_choice: Whether a prompt chooses what it decodes with, so that its own tokens are
+            predicted by the whole model.
     """
 
     reference: str
@@ -43,6 +51,7 @@ class Artefact:
     program: Program | None
     size_bytes: int
     tokenizer_source: str | None
+    has_choice: bool = False
 
     def load_tokenizer(self) -> Any:
         """The tokenizer (transformers).
@@ -73,6 +82,9 @@ def open_artefact(reference: str, terminal: Terminal) -> Artefact:
         with terminal.stage(f"Load {folder}"):
             return _open_program(reference, folder)
     path = Path(reference).expanduser()
+    if has_experts(path):
+        with terminal.stage(f"Open {path}"):
+            return _open_experts(reference, path)
     for suffix, runner in _RUNNERS.items():
         file = find_file(path, suffix)
         if file is not None:
@@ -117,7 +129,16 @@ def find_file(path: Path, suffix: str) -> Path | None:
 def _open_program(reference: str, folder: Path) -> Artefact:
     program = load_program(folder)
     source = _nearest_tokenizer(folder) or program.origin.get("model")
-    return Artefact(reference, open_runner(program), program, _weight_bytes(program), source)
+    size, chooses = _weight_bytes(program), has_choice(program)
+    return Artefact(reference, open_runner(program), program, size, source, chooses)
+
+
+def _open_experts(reference: str, folder: Path) -> Artefact:
+    """A folder with both models of a prompt's choice."""
+    first = folder / read_experts(folder).entries[PREFILL].file
+    size = sum(f.stat().st_size for f in folder.iterdir() if f.suffix in (".data", first.suffix))
+    runner = _EXPERTS_RUNNERS[first.suffix](folder)
+    return Artefact(reference, runner, None, size, _nearest_tokenizer(first), True)
 
 
 def _open_model(reference: str, terminal: Terminal) -> Artefact:

@@ -11,17 +11,19 @@ from typing import Any
 
 import torch
 
-from prunec.backends.ort import OrtRunner
+from prunec.backends.experts import has_experts
+from prunec.backends.ort import open_onnx
 from prunec.backends.runner import Runner
 from prunec.backends.tensorrt import read_manifest
 from prunec.backends.tensorrt.manifest import file_sha256
-from prunec.backends.torch import TorchRunner
+from prunec.backends.torch import TorchRunner, open_runner
 from prunec.driver.artefact import ArtefactError, find_file
 from prunec.driver.generation_checks import compare_genai, compare_greedy, has_genai
 from prunec.driver.preflight import REPORT
 from prunec.driver.program_folder import find_program
 from prunec.passes.analysis.cost import measure
 from prunec.passes.ir import Program, load_program, model_dtype, verify
+from prunec.passes.ir.chosen import has_choice
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 """Of the largest logit. Sums in float32 differ by their order alone; seen: 1e-5 to 1e-4."""
@@ -60,10 +62,13 @@ def check_folder(folder: Path) -> Iterator[Finding]:
         )
     program = load_program(found)
     yield _attempt("program obeys its grammar", partial(_verified, program))
-    yield _attempt("cache law in torch", partial(_cache_law, program))
+    if has_choice(program):
+        yield _attempt("decode law in torch", partial(_decode_law, program))
+    else:
+        yield _attempt("cache law in torch", partial(_cache_law, program))
     if (folder / REPORT).is_file():
         yield _attempt("sizes are those of the report", partial(_bill, program, folder / REPORT))
-    onnx = find_file(folder / "onnx", ".onnx")
+    onnx = _find_onnx(folder / "onnx")
     if onnx is not None:
         yield _attempt("ONNX computes what torch computes", partial(_lowering, program, onnx))
         yield _attempt("ONNX writes what torch writes", partial(compare_greedy, program, onnx))
@@ -72,6 +77,11 @@ def check_folder(folder: Path) -> Iterator[Finding]:
             yield _attempt("onnxruntime-genai writes what torch writes", compare)
     for engine in sorted((folder / "engine").glob("*.engine")):
         yield _attempt(f"{engine.name} is that of its manifest", partial(_engine, engine))
+
+
+def _find_onnx(folder: Path) -> Path | None:
+    """What `open_onnx` opens: the folder itself where it holds the models of a prompt's choice."""
+    return folder if has_experts(folder) else find_file(folder, ".onnx")
 
 
 def _attempt(name: str, check: Callable[[], str]) -> Finding:
@@ -106,6 +116,21 @@ def _engine(engine: Path) -> str:
     return f"{manifest.library} {manifest.library_version}; {manifest.runs_on}"
 
 
+def _decode_law(program: Program) -> str:
+    """After a prompt, tokens one by one give what they give together."""
+    runner = open_runner(program)
+    worst = 0.0
+    for batch, new, past in _CASES:
+        tokens, mask = _left_padded(runner.vocabulary, batch, past + new + 2)
+        together = _last_logits(runner, tokens, mask, 2)
+        _, cache = runner.step(tokens[:, :-2], mask[:, :-2], None)
+        first, cache = runner.step(tokens[:, -2:-1], mask[:, :-1], cache)
+        second, _ = runner.step(tokens[:, -1:], mask, cache)
+        stepped = torch.cat([first, second], dim=1)
+        worst = max(worst, _difference(together, stepped, mask[:, -2:]))
+    return _judge(worst, program)
+
+
 def _cache_law(program: Program) -> str:
     runner = TorchRunner(program)
     worst = 0.0
@@ -118,7 +143,7 @@ def _cache_law(program: Program) -> str:
 
 
 def _lowering(program: Program, onnx: Path) -> str:
-    here, there = TorchRunner(program), OrtRunner(onnx)
+    here, there = open_runner(program), open_onnx(onnx)
     worst = 0.0
     for batch, new, past in _CASES:
         tokens, mask = _left_padded(here.vocabulary, batch, past + new)

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from rich.table import Table
 
 from prunec.backends.measure import (
     Agreement,
     Perplexity,
     Question,
+    SplitPerplexity,
     accuracy,
     agreement,
+    agreement_after_prompt,
     compare_accuracy,
     perplexity,
+    split_perplexity,
 )
+from prunec.backends.runner import Runner
 from prunec.driver.artefact import Artefact, ArtefactError
 from prunec.driver.formats import format_rate
 from prunec.driver.terminal import Terminal, new_table
@@ -36,10 +41,36 @@ def require_same_vocabulary(model: Artefact, against: Artefact) -> None:
         )
 
 
+def compare_quality(
+    dense: Runner, other: Runner, windows: torch.Tensor, *, after_prompt: bool, **options: Any
+) -> Agreement:
+    """How far two models agree, window by window.
+
+    Args:
+        dense: The reference.
+        other: What is compared with it.
+        windows: [window, token], int64.
+        after_prompt: Whether the first half of each window is a prompt and only the rest counts:
+            where a prompt chooses what a model decodes with, its own tokens say nothing of that.
+        options: Text and progress, as `prunec.backends.measure.agreement` takes them.
+    """
+    if after_prompt:
+        prompt = half_of(windows)
+        return agreement_after_prompt(dense, other, windows, prompt_tokens=prompt, **options)
+    return agreement(dense, other, windows, **options)
+
+
+def half_of(windows: torch.Tensor) -> int:
+    """How many tokens of each window are its prompt."""
+    return windows.shape[1] // 2
+
+
 def measure_text(
     model: Artefact, against: Artefact | None, spec: CalibrationSpec, terminal: Terminal
-) -> Perplexity | Agreement:
+) -> Perplexity | SplitPerplexity | Agreement:
     """Perplexity on a text; with another model, both perplexities and how far they agree.
+
+    Where a prompt chooses in either, the first half of each window is one and does not count.
 
     Raises:
         CalibrationError: the text is missing or too short.
@@ -47,9 +78,15 @@ def measure_text(
     found = calibration_tokens(spec, model.load_tokenizer(), progress=terminal.progress)
     options: dict[str, Any] = {"text": found.description, "progress": terminal.progress}
     with terminal.stage(f"Measure on {spec.source}"):
-        if against is None:
-            return perplexity(model.runner, found.tokens, **options)
-        return agreement(against.runner, model.runner, found.tokens, batch=1, **options)
+        if against is not None:
+            after_prompt = model.has_choice or against.has_choice
+            return compare_quality(
+                against.runner, model.runner, found.tokens, after_prompt=after_prompt, **options
+            )
+        if model.has_choice:
+            prompt = half_of(found.tokens)
+            return split_perplexity(model.runner, found.tokens, prompt_tokens=prompt, **options)
+        return perplexity(model.runner, found.tokens, **options)
 
 
 def measure_choices(
@@ -58,7 +95,16 @@ def measure_choices(
     questions: Mapping[str, Sequence[Question]],
     terminal: Terminal,
 ) -> dict[str, dict[str, Any]]:
-    """Accuracy on each task; with another model, its accuracy and the paired difference."""
+    """Accuracy on each task; with another model, its accuracy and the paired difference.
+
+    A question and its answer are one step, so a model whose prompt chooses answers as a whole.
+    """
+    for one in (model, against):
+        if one is not None and one.has_choice:
+            terminal.say(
+                f"  {one.reference} reads question and answer as one prompt: this is the accuracy "
+                "of the whole model, not of what it decodes with"
+            )
     tokenizer = model.load_tokenizer()
     results: dict[str, dict[str, Any]] = {}
     for name, asked in questions.items():
@@ -76,10 +122,12 @@ def measure_choices(
     return results
 
 
-def tabulate_text(found: Perplexity | Agreement) -> Table:
+def tabulate_text(found: Perplexity | SplitPerplexity | Agreement) -> Table:
     """The result of `measure_text` for people."""
     title = f"{found.windows} windows, {found.tokens} predicted tokens of {found.text['source']}"
-    if isinstance(found, Perplexity):
+    if not isinstance(found, Perplexity) and found.prompt_tokens:
+        title += f", after prompts of {found.prompt_tokens}"
+    if not isinstance(found, Agreement):
         table = new_table(title, "", f">{found.runner}")
         table.add_row("Perplexity", f"{found.perplexity:.3f}")
         return table

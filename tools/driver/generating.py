@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from prunec.backends.experts import has_experts, read_experts
 from prunec.backends.generation import stream_text
 from prunec.backends.measure import token_agreement
 from prunec.backends.sampling import Choose
@@ -113,6 +114,8 @@ def find_positions(model: Artefact) -> int | None:
     source = model.tokenizer_source
     if source is None:
         return None
+    if has_experts(Path(source)):
+        return read_experts(Path(source)).context_length
     packed = Path(source) / "genai_config.json"
     if packed.is_file():
         return int(json.loads(packed.read_text())["model"]["context_length"])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from prunec.backends.ort import OrtRunner
+from prunec.backends.ort import open_onnx
 from prunec.backends.runner import generate
-from prunec.backends.torch import TorchRunner
+from prunec.backends.torch import TorchRunner, open_runner
 from prunec.passes.ir import Program
 
 NEW_TOKENS = 64
@@ -32,7 +32,7 @@ def compare_greedy(program: Program, onnx: Path) -> str:
     Raises:
         DifferenceError: a token differs.
     """
-    here, there = TorchRunner(program), OrtRunner(onnx)
+    here, there = open_runner(program), open_onnx(onnx)
     for padding in ((0,), _PADDING):
         tokens = _prompt(here.vocabulary, len(padding))
         mask = torch.ones_like(tokens)

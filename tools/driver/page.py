@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from prunec.driver.budgets import describe_budget, describe_method
 from prunec.driver.charts import draw_kept
+from prunec.driver.choosing import tell_choice
 from prunec.driver.formats import (
     format_bytes,
     format_change,
@@ -47,6 +48,7 @@ def render_page(report: Report) -> str:
         layer_kinds=[kind for kind in report["kinds"] if kind["place"] == "layer"],
         layer_rows=build_layer_rows(report["kinds"]),
         method=describe_method(report["plan"]),
+        choice=tell_choice(report["choice"]),
         machine=_describe_machine(report),
         slowest=max(report["stages"].values()),
     )

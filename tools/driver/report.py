@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunec.driver.choosing import describe_choice
 from prunec.driver.formats import format_json
 from prunec.driver.machine import describe_machine, peak_memory_bytes, versions
 from prunec.driver.page import render_page
@@ -27,7 +28,7 @@ _FILES = (
     (REPORT, "the same for machines"),
     ("program", "the pruned program, for prunec"),
     ("plan.json", "which units stay; replays on the same checkpoint"),
-    ("onnx", "ONNX with its KV cache, tokenizer and genai_config.json"),
+    ("onnx", "ONNX with its KV cache, tokenizer, and what loads it"),
     ("engine", "TensorRT engine with its manifest"),
 )
 
@@ -54,6 +55,7 @@ def build_report(job: Job, dense: Program, pruned: Program) -> Report:
         "pipeline": format_pipeline(job.passes),
         "recipe": job.recipe.model_dump(mode="json"),
         "sizes": {"before": measure(dense).to_json(), "after": measure(pruned).to_json()},
+        "choice": describe_choice(dense, pruned),
         "quality": results["evaluate"]["quality"],
         "sentence": results["evaluate"]["sentence"],
         "kinds": results["passes"]["kinds"],
@@ -105,11 +107,13 @@ def describe_method(job: Job) -> Iterator[str]:
     """How the numbers came about, in sentences."""
     results, recipe = job.staging.results, job.recipe
     calibration, held_out = results["passes"]["calibration"], results["evaluate"]["quality"]["text"]
+    prompt = results["evaluate"]["quality"]["prompt_tokens"]
+    first = f"the first {prompt}, which are the prompt," if prompt else "the first"
     yield (
         f"Perplexity, KL divergence and top-1 agreement over {held_out['windows']} windows of "
         f"{held_out['window_tokens']} tokens of {_named(held_out)}, in {recipe.model.dtype}, in "
         "PyTorch. Perplexity is the exponential of the mean negative log-likelihood of each "
-        "token after the first of its window."
+        f"token after {first} of its window."
     )
     yield (
         f"Importance and repair used {calibration['windows']} windows of "

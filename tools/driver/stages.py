@@ -9,15 +9,12 @@ from typing import Any
 
 import torch
 
-from prunec.backends.genai import write_genai_folder
-from prunec.backends.measure import agreement
-from prunec.backends.onnx import export_onnx
-from prunec.backends.ort import fold_cache
-from prunec.backends.tensorrt import build_engine
-from prunec.backends.torch import TorchRunner
+from prunec.backends.torch import TorchRunner, open_runner
 from prunec.driver.answers import answer
 from prunec.driver.artefact import load_weights
+from prunec.driver.evaluation import compare_quality
 from prunec.driver.kept import kept_by_kind
+from prunec.driver.lowering import build_engines, write_onnx
 from prunec.driver.preflight import engine_options
 from prunec.driver.recipe import Recipe, text_specs
 from prunec.driver.staging import Staging
@@ -31,6 +28,7 @@ from prunec.frontend.export import bind_weights, describe, trace_config
 from prunec.frontend.sources import Checkpoint, cache_folder
 from prunec.passes.contract import Context, Pass, Record
 from prunec.passes.ir import Program, cast, load_program, save_program
+from prunec.passes.ir.chosen import has_choice
 from prunec.passes.manager import run_pipeline
 from prunec.passes.plan import save_plan
 
@@ -142,30 +140,22 @@ def write_onnx_folder(job: Job, pruned: Program) -> None:
     folder = job.staging.folder / "onnx"
     with job.stage("onnx", title) as result:
         lowered = cast(pruned, getattr(torch, output.onnx_dtype))
-        report = export_onnx(lowered, folder / "model.onnx", rewrites=(fold_cache,))
-        result["node_count"] = report.node_count
+        result["node_counts"] = dict(write_onnx(lowered, folder, genai=output.genai))
         job.tokenizer.save_pretrained(folder)
-        if output.genai:
-            write_genai_folder(pruned, folder)
 
 
 def build_engine_folder(job: Job, pruned: Program) -> None:
-    """Write ``engine/``: the engine and its manifest, where the recipe wants one."""
+    """Write ``engine/``: each engine with its manifest, where the recipe wants any."""
     section, title = job.recipe.output.engine, "Build the TensorRT engine"
     if section is None or job.is_done("engine", title):
         return
-    folder = job.staging.folder / "engine"
-    source = folder / "source"
-    with job.stage("engine", title) as result:
-        export_onnx(cast(pruned, getattr(torch, section.dtype)), source / "model.onnx")
-        with job.terminal.fraction() as show:
-            manifest = build_engine(
-                source / "model.onnx", folder / "model.engine", engine_options(section), show
-            )
-        for file in source.iterdir():
-            file.unlink()
-        source.rmdir()
-        result["manifest"] = {"library": manifest.library, "runs_on": manifest.runs_on}
+    with job.stage("engine", title) as result, job.terminal.fraction() as show:
+        lowered = cast(pruned, getattr(torch, section.dtype))
+        folder, options = job.staging.folder / "engine", engine_options(section)
+        result["manifests"] = {
+            name: {"library": manifest.library, "runs_on": manifest.runs_on}
+            for name, manifest in build_engines(lowered, folder, options, show).items()
+        }
 
 
 def evaluate(job: Job, dense: Program, pruned: Program, text: Text) -> None:
@@ -175,10 +165,15 @@ def evaluate(job: Job, dense: Program, pruned: Program, text: Text) -> None:
         return
     section = job.recipe.evaluate
     with job.stage("evaluate", title) as result:
-        before, after = TorchRunner(dense), TorchRunner(pruned)
+        before, after = TorchRunner(dense), open_runner(pruned)
         windows, described = text.held_out.tokens, text.held_out.description
-        result["quality"] = agreement(
-            before, after, windows, text=described, progress=job.terminal.progress
+        result["quality"] = compare_quality(
+            before,
+            after,
+            windows,
+            after_prompt=has_choice(pruned),
+            text=described,
+            progress=job.terminal.progress,
         ).to_json()
         result["sentence"] = {"prompt": section.prompt}
         for name, runner in (("before", before), ("after", after)):

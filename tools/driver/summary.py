@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prunec.driver.budgets import describe_budget, describe_method
+from prunec.driver.choosing import tell_choice
 from prunec.driver.formats import (
     format_bytes,
     format_change,
@@ -34,6 +35,7 @@ def summarise(report: Report) -> RenderableType:
     return Group(
         _numbers(report),
         *_budgets(report),
+        *(Text(line) for line in tell_choice(report["choice"])),
         *_answers(report),
         _files(report),
         Text(f"Everything took {spent}; open {report['folder']}/report.html in a browser."),
