@@ -2,11 +2,13 @@
 
     python tools/bench/gpu.py --out results.json
     python tools/bench/gpu.py --out results.json --shape llama-1b --prompt-tokens 1024
+    python tools/bench/gpu.py --out griffin.json --shape llama-2-13b --only experts
 
 It runs from a checkout, without an installation and without a network: the model has random weights
-unless ``--model`` names a checkpoint. A library that is missing, or that fails, is recorded in its
-section and the others still run. Exit code: 0, 1 if a section failed or a check did not hold, 2 if
-there is no GPU.
+unless ``--model`` names a checkpoint. ``gemma-7b`` and ``llama-2-13b``, the cases of the GRIFFIN
+paper, are for the section ``experts`` alone. A library that is missing, or that fails, is recorded
+in its section and the others still run. Exit code: 0, 1 if a section failed or a check did not
+hold, 2 if there is no GPU.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-import traceback
+from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from gpu_guard import guarded
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "importroot"))
@@ -31,7 +35,11 @@ SECTIONS = {
     "onnxruntime": ("gpu_onnxruntime", "run"),
     "tensorrt": ("gpu_tensorrt", "run_tensorrt"),
     "tensorrt_rtx": ("gpu_tensorrt", "run_tensorrt_rtx"),
+    "experts": ("gpu_experts", "run"),
 }
+# What compares the dense and the pruned program, which are made for it once.
+WITH_PROGRAMS = tuple(name for name in SECTIONS if name != "experts")
+EXPERTS_PARTS = ("parity", "torch", "onnxruntime", "tensorrt", "tensorrt_rtx")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,17 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
         results |= {name: {"skipped": "no NVIDIA GPU that PyTorch can use"} for name in SECTIONS}
         _write(options.out, results)
         return 0 if options.allow_no_gpu else 2
-    bench = _guarded("programs", lambda: import_module("gpu_programs").Bench(options))
-    if isinstance(bench, dict):
-        results |= {"programs": bench}
-        results |= {name: {"skipped": "the programs could not be made"} for name in SECTIONS}
-    else:
-        results["programs"] = bench.describe()
-        for name in options.only or SECTIONS:
-            module, function = SECTIONS[name]
-            results[name] = _guarded(name, lambda m=module, f=function: _section(m, f, bench))
-            _write(options.out, results)  # after each section: a crash keeps those before it
-    _write(options.out, results)
+    for name, result in _run_sections(options):
+        results[name] = result
+        _write(options.out, results)  # after each section: a crash keeps those before it
     failed = [name for name, result in results.items() if not _is_good(result)]
     print(f"{options.out}: {'failed: ' + ', '.join(failed) if failed else 'all is well'}")
     return 1 if failed else 0
@@ -76,26 +76,44 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="run these sections alone")
     parser.add_argument("--allow-no-gpu", action="store_true", help="exit with 0 without a GPU")
+    _add_experts(parser.add_argument_group("experts"))
     return parser.parse_args(arguments)
+
+
+def _add_experts(group: Any) -> None:
+    group.add_argument("--experts-keep", type=float, default=0.5, help="feed-forward units kept")
+    group.add_argument("--experts-prompt-tokens", type=int, default=2048)
+    group.add_argument("--experts-new-tokens", type=int, nargs="+", default=[128, 2048])
+    group.add_argument(
+        "--experts-points", type=int, default=5, help="past lengths at which a step is timed"
+    )
+    group.add_argument(
+        "--experts-parts", nargs="+", choices=EXPERTS_PARTS, default=list(EXPERTS_PARTS)
+    )
+    group.add_argument(
+        "--max-onnx-gib", type=float, default=40, help="skip exports that need more disk"
+    )
+
+
+def _run_sections(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    """Each section's name and result as it comes."""
+    names = options.only or list(SECTIONS)
+    bench = import_module("gpu_programs").Bench(options)
+    has_programs = True
+    if any(name in WITH_PROGRAMS for name in names):
+        programs = guarded("programs", bench.describe)
+        has_programs = not programs.keys() & {"failed", "skipped"}
+        yield "programs", programs
+    for name in names:
+        if name in WITH_PROGRAMS and not has_programs:
+            yield name, {"skipped": "the programs could not be made"}
+            continue
+        module, function = SECTIONS[name]
+        yield name, guarded(name, partial(_section, module, function, bench))
 
 
 def _section(module: str, function: str, bench: Any) -> Any:
     return getattr(import_module(module), function)(bench)
-
-
-def _guarded(name: str, run: Any) -> Any:
-    print(f"{name} ...", flush=True)
-    started = time.monotonic()
-    try:
-        result = run()
-    except Exception as error:  # one library's failure must not cost the other sections
-        if type(error).__name__ == "SkippedError":
-            print(f"{name}: skipped, {error}")
-            return {"skipped": str(error)}
-        traceback.print_exc()
-        return {"failed": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
-    print(f"{name}: {time.monotonic() - started:.1f} s")
-    return result
 
 
 def _is_good(result: Any) -> bool:

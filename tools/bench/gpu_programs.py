@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_shapes import require_shape
 
 from prunec.frontend.export import trace_model
 from prunec.frontend.sources import find_checkpoint
@@ -19,39 +20,6 @@ from prunec.passes.manager import run_pipeline
 from prunec.passes.spec import parse_pipeline
 
 SIDES = ("dense", "pruned")
-
-SHAPES: dict[str, dict[str, Any]] = {
-    "tiny": {
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 16,
-        "vocab_size": 128,
-        "max_position_embeddings": 2048,
-    },
-    "smollm2-135m": {
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "head_dim": 64,
-        "vocab_size": 49152,
-        "max_position_embeddings": 8192,
-    },
-    "llama-1b": {
-        "hidden_size": 2048,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 16,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 64,
-        "vocab_size": 128256,
-        "max_position_embeddings": 8192,
-    },
-}
 
 
 class SkippedError(Exception):
@@ -69,10 +37,16 @@ class Bench:
         self.options = options
         self._folder = tempfile.TemporaryDirectory(prefix="prunec-gpu-")
         self.folder = Path(self._folder.name)
+
+    @cached_property
+    def programs(self) -> dict[str, Program]:
+        """Both sides in float32, on the CPU."""
         dense = run_pipeline(trace_model(self._model()), parse_pipeline("clean"), Context())
-        prune = f"score{{criterion=magnitude}},allocate{{keep={options.keep}}},remove-structures"
+        prune = (
+            f"score{{criterion=magnitude}},allocate{{keep={self.options.keep}}},remove-structures"
+        )
         pruned = run_pipeline(dense, parse_pipeline(prune), Context())
-        self.programs: dict[str, Program] = dict(zip(SIDES, (dense, pruned), strict=True))
+        return dict(zip(SIDES, (dense, pruned), strict=True))
 
     @cached_property
     def max_length(self) -> int:
@@ -91,11 +65,16 @@ class Bench:
     def _model(self) -> torch.nn.Module:
         if self.options.model:
             return find_checkpoint(self.options.model).load_model()
-        from transformers import AutoModelForCausalLM, LlamaConfig
+        from transformers import AutoModelForCausalLM
 
-        if self.options.shape not in SHAPES:
-            raise ValueError(f"no shape {self.options.shape!r}; there are {sorted(SHAPES)}")
+        shape = require_shape(self.options.shape)
+        if not shape.is_for_cpu:
+            raise SkippedError(
+                f"{self.options.shape} is too large for float32 on the CPU, with which this "
+                "section compares: run it with --only experts"
+            )
         torch.manual_seed(0)
-        config = LlamaConfig(tie_word_embeddings=True, **SHAPES[self.options.shape])
-        model: torch.nn.Module = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model: torch.nn.Module = AutoModelForCausalLM.from_config(
+            shape.config(), dtype=torch.float32
+        )
         return model.eval()

@@ -1,7 +1,8 @@
-"""Time work on the GPU: sides in turn, with CUDA events."""
+"""Time work on the GPU: sides in turn, with CUDA events; without a GPU by the clock."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -24,7 +25,8 @@ def time_in_turn(
     for _ in range(warmup):
         for work in sides.values():
             work()
-    torch.cuda.synchronize()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     for index in range(repeats):
         names = list(sides) if index % 2 == 0 else list(sides)[::-1]
         for name in names:
@@ -35,6 +37,10 @@ def time_in_turn(
 
 
 def _time_once(work: Callable[[], object]) -> float:
+    if not torch.cuda.is_available():
+        started = time.perf_counter()
+        work()
+        return 1000 * (time.perf_counter() - started)
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
     work()
@@ -46,6 +52,35 @@ def _time_once(work: Callable[[], object]) -> float:
 def _points(values: list[float]) -> dict[str, float]:
     points = torch.tensor(values).quantile(torch.tensor([0.5, 0.9])).tolist()
     return {"median_ms": points[0], "p90_ms": points[1], "count": len(values)}
+
+
+def time_graphs(
+    sides: Mapping[str, Callable[[], object]], warmup: int, repeats: int
+) -> dict[str, Any]:
+    """`time_in_turn` on CUDA graphs of the work: without the time that launches take."""
+    try:
+        graphs = {side: _capture(work) for side, work in sides.items()}
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # an operator that waits for the GPU cannot be captured
+        torch.cuda.synchronize()
+        return {"skipped": f"cannot be captured: {str(error).splitlines()[0]}"}
+    return time_in_turn({s: graph.replay for s, graph in graphs.items()}, warmup, repeats)
+
+
+def own_stream(device: str) -> Any:
+    """A context on a stream of its own, for graphs are not captured on the default one."""
+    return torch.cuda.stream(torch.cuda.Stream() if device == "cuda" else None)
+
+
+def _capture(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
+    for _ in range(3):
+        work()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+        work()
+    return graph
 
 
 def time_generation(bench: Bench, runners: Mapping[str, Runner]) -> dict[str, Any]:

@@ -6,16 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from gpu_calls import entry_call, random_cache
 from gpu_parity import compare, walk_cached, walk_whole
 from gpu_programs import SIDES, Bench
-from gpu_timing import time_generation, time_in_turn
-from torch.fx import GraphModule
+from gpu_timing import time_generation, time_graphs, time_in_turn
 
 from prunec.backends.torch import TorchRunner
 from prunec.backends.torch.place import place
-from prunec.passes.ir import Program, language_feeds
-from prunec.passes.ir.program import Role
-from prunec.passes.ir.run import arguments
+from prunec.passes.ir import Program
 
 # Sums in another order, 30 layers deep; TF32 stays off.
 FLOAT32 = 1e-4
@@ -63,7 +61,7 @@ def measure_latency(bench: Bench) -> dict[str, Any]:
                 "new_tokens": new,
                 "past_tokens": past,
                 "eager": time_in_turn(eager, options.warmup, options.repeats),
-                "cuda_graph": _time_graphs(eager, bench),
+                "cuda_graph": time_graphs(eager, options.warmup, options.repeats),
             }
         runners = {s: TorchRunner(p, "cuda") for s, p in placed.items()}
         results["generation"] = time_generation(bench, runners)
@@ -72,36 +70,6 @@ def measure_latency(bench: Bench) -> dict[str, Any]:
 
 def _call(program: Program, batch: int, new: int, past: int) -> Callable[[], object]:
     """One step on fixed inputs that lie on the GPU."""
-    entry = program.main
     tokens = torch.zeros(batch, new, dtype=torch.int64, device="cuda")
-    mask = torch.ones(batch, past + new, dtype=torch.int64, device="cuda")
-    sizes = {"batch_size": batch, "past_sequence_length": past}
-    cache = {
-        port.name: torch.randn(
-            [s if isinstance(s, int) else sizes[s] for s in port.shape], device="cuda"
-        ).to(port.dtype)
-        for port in entry.ports(Role.CACHE)[0]
-    }
-    module = GraphModule({}, entry.graph)
-    inputs = arguments(program, entry, language_feeds(entry, tokens, mask, cache))
-    return lambda: module(*inputs)
-
-
-def _time_graphs(eager: dict[str, Callable[[], object]], bench: Bench) -> dict[str, Any]:
-    try:
-        graphs = {side: _capture(work) for side, work in eager.items()}
-    except RuntimeError as error:  # an operator that waits for the GPU cannot be captured
-        torch.cuda.synchronize()
-        return {"skipped": f"cannot be captured: {str(error).splitlines()[0]}"}
-    replays = {side: graph.replay for side, graph in graphs.items()}
-    return time_in_turn(replays, bench.options.warmup, bench.options.repeats)
-
-
-def _capture(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
-    for _ in range(3):
-        work()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
-        work()
-    return graph
+    cache = random_cache(program.main, batch, past, "cuda")
+    return entry_call(program, program.main, tokens, past, cache)

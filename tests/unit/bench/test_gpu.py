@@ -12,7 +12,7 @@ from prunec.backends.torch import TorchRunner
 from support.models import small_program
 
 BENCH = Path(__file__).resolve().parents[3] / "tools" / "bench"
-SECTIONS = ["torch_parity", "torch_latency", "onnxruntime", "tensorrt", "tensorrt_rtx"]
+SECTIONS = ["torch_parity", "torch_latency", "onnxruntime", "tensorrt", "tensorrt_rtx", "experts"]
 
 
 def run_script(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
