@@ -6,7 +6,7 @@
 
 It runs from a checkout, without an installation and without a network: the model has random weights
 unless ``--model`` names a checkpoint. ``gemma-7b`` and ``llama-2-13b``, the cases of the GRIFFIN
-paper, are for the section ``experts`` alone. A library that is missing, or that fails, is recorded
+paper, are for the sections on experts alone. A library that is missing, or that fails, is recorded
 in its section and the others still run. Exit code: 0, 1 if a section failed or a check did not
 hold, 2 if there is no GPU.
 """
@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -27,19 +28,25 @@ from gpu_guard import guarded
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "importroot"))
 
-# Section: the module and the function that runs it. Imported when its turn comes, so that a
-# library that cannot be imported costs only the sections that need it.
-SECTIONS = {
-    "torch_parity": ("gpu_torch", "check_parity"),
-    "torch_latency": ("gpu_torch", "measure_latency"),
-    "onnxruntime": ("gpu_onnxruntime", "run"),
-    "tensorrt": ("gpu_tensorrt", "run_tensorrt"),
-    "tensorrt_rtx": ("gpu_tensorrt", "run_tensorrt_rtx"),
-    "experts": ("gpu_experts", "run"),
+# What sections share, made and described before the first of them: module and function.
+SUBJECTS = {
+    "programs": ("gpu_programs", "describe"),
+    "experts": ("gpu_experts", "describe"),
 }
-# What compares the dense and the pruned program, which are made for it once.
-WITH_PROGRAMS = tuple(name for name in SECTIONS if name != "experts")
-EXPERTS_PARTS = ("parity", "torch", "onnxruntime", "tensorrt", "tensorrt_rtx")
+# Section: its subject, the module and the function that runs it. Imported when its turn comes, so
+# that a library that cannot be imported costs only the sections that need it.
+SECTIONS = {
+    "torch_parity": ("programs", "gpu_torch", "check_parity"),
+    "torch_latency": ("programs", "gpu_torch", "measure_latency"),
+    "onnxruntime": ("programs", "gpu_onnxruntime", "run"),
+    "tensorrt": ("programs", "gpu_tensorrt", "run_tensorrt"),
+    "tensorrt_rtx": ("programs", "gpu_tensorrt", "run_tensorrt_rtx"),
+    "experts_parity": ("experts", "gpu_experts", "check_parity"),
+    "experts_torch": ("experts", "gpu_experts", "measure_torch"),
+    "experts_onnxruntime": ("experts", "gpu_experts", "measure_onnxruntime"),
+    "experts_tensorrt": ("experts", "gpu_experts", "measure_tensorrt"),
+    "experts_tensorrt_rtx": ("experts", "gpu_experts", "measure_tensorrt_rtx"),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,7 +81,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=5)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="run these sections alone")
+    parser.add_argument(
+        "--only", nargs="+", choices=[*SECTIONS, *SUBJECTS], help="run these, or all of a subject"
+    )
     parser.add_argument("--allow-no-gpu", action="store_true", help="exit with 0 without a GPU")
     _add_experts(parser.add_argument_group("experts"))
     return parser.parse_args(arguments)
@@ -88,31 +97,28 @@ def _add_experts(group: Any) -> None:
         "--experts-points", type=int, default=5, help="past lengths at which a step is timed"
     )
     group.add_argument(
-        "--experts-parts", nargs="+", choices=EXPERTS_PARTS, default=list(EXPERTS_PARTS)
-    )
-    group.add_argument(
         "--max-onnx-gib", type=float, default=40, help="skip exports that need more disk"
     )
 
 
 def _run_sections(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
-    """Each section's name and result as it comes."""
-    names = options.only or list(SECTIONS)
-    bench = import_module("gpu_programs").Bench(options)
-    has_programs = True
-    if any(name in WITH_PROGRAMS for name in names):
-        programs = guarded("programs", bench.describe)
-        has_programs = not programs.keys() & {"failed", "skipped"}
-        yield "programs", programs
-    for name in names:
-        if name in WITH_PROGRAMS and not has_programs:
-            yield name, {"skipped": "the programs could not be made"}
-            continue
-        module, function = SECTIONS[name]
-        yield name, guarded(name, partial(_section, module, function, bench))
+    """Each section's name and result as it comes, its subject's before it."""
+    wanted = options.only or list(SECTIONS)
+    subjects: dict[str, Any] = {}
+    with closing(import_module("gpu_programs").Bench(options)) as bench:
+        for name, (subject, module, function) in SECTIONS.items():
+            if name not in wanted and subject not in wanted:
+                continue
+            if subject not in subjects:
+                subjects[subject] = guarded(subject, partial(_call, *SUBJECTS[subject], bench))
+                yield subject, subjects[subject]
+            if subjects[subject].keys() & {"failed", "skipped"}:
+                yield name, {"skipped": f"the {subject} could not be made"}
+            else:
+                yield name, guarded(name, partial(_call, module, function, bench))
 
 
-def _section(module: str, function: str, bench: Any) -> Any:
+def _call(module: str, function: str, bench: Any) -> Any:
     return getattr(import_module(module), function)(bench)
 
 

@@ -1,18 +1,15 @@
-"""Experts that the prompt chooses (GRIFFIN) on the GPU: parity, memory, and the paper's cases."""
+"""Experts that the prompt chooses (GRIFFIN) on the GPU: the sections and what they compare."""
 
 from __future__ import annotations
 
 import gc
 import tempfile
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from gpu_experts_bounds import paper_figures
 from gpu_experts_case import ExpertsCase
-from gpu_guard import guarded
 from gpu_programs import Bench
 
 from prunec.passes.analysis.cost import measure
@@ -25,28 +22,21 @@ _METHOD = (
 )
 
 
-def run(bench: Bench) -> dict[str, Any]:
-    """Every part that the command line wants, each with a fresh device; the rest is skipped."""
-    return run_parts(ExpertsCase(bench.options), bench.options.experts_parts, "cuda")
-
-
-def run_parts(case: ExpertsCase, parts: list[str], device: str) -> dict[str, Any]:
-    """Some parts on a device, and what is compared in them."""
-    results = {"case": describe(case), "paper": paper_figures(case.shape), "method": _METHOD}
-    for name in parts:
-        results[name] = guarded(f"experts/{name}", partial(_run, name, case, device))
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-    return results
-
-
-def describe(case: ExpertsCase) -> dict[str, Any]:
-    """Sizes and bounds of both sides, in 16 bits."""
-    dense, chosen = case.reduced["dense"], case.reduced["chosen"]
-    units = chosen_units(chosen)
+def describe(bench: Bench) -> dict[str, Any]:
+    """What the sections have in common: the case, its bounds, and the paper's own figures."""
+    case = bench.experts
     return {
-        "shape": case.shape,
+        "case": describe_case(case),
+        "paper": paper_figures(case.shape) if case.model is None else None,
+        "method": _METHOD,
+    }
+
+
+def describe_case(case: ExpertsCase) -> dict[str, Any]:
+    """Sizes and bounds of both sides, in 16 bits."""
+    units = chosen_units(case.reduced["chosen"])
+    return {
+        "shape": case.shape if case.model is None else None,
         "model": case.model,
         "keep": case.keep,
         "units": [[found.count, found.units] for found in units],
@@ -54,7 +44,7 @@ def describe(case: ExpertsCase) -> dict[str, Any]:
         "new_tokens": list(case.lengths.new_tokens),
         "batch": case.lengths.batch,
         "past_lengths": case.lengths.pasts,
-        "weight_bytes": measure(dense).weight_bytes,
+        "weight_bytes": measure(case.reduced["dense"]).weight_bytes,
         "gathered_bytes": sum(found.part_bytes for found in units),
         "decode_bytes": {"dense": case.step_bytes.dense, "chosen": case.step_bytes.chosen},
         "cache_bytes_per_token": case.step_bytes.cache_per_token,
@@ -62,25 +52,49 @@ def describe(case: ExpertsCase) -> dict[str, Any]:
     }
 
 
-def _run(name: str, case: ExpertsCase, device: str) -> dict[str, Any]:
-    """One part; its library is imported when its turn comes."""
-    if name == "parity":
-        from gpu_experts_parity import check_torch
+def check_parity(bench: Bench) -> dict[str, Any]:
+    """PyTorch on the GPU against the CPU; tiny models, whatever the shape."""
+    from gpu_experts_parity import check_torch
 
-        return check_torch(device)
-    if name == "torch":
-        from gpu_experts_torch import measure as measure_torch
+    return check_torch("cuda")
 
-        return measure_torch(case, device)
+
+def measure_torch(bench: Bench) -> dict[str, Any]:
+    """PyTorch, eager and as CUDA graphs."""
+    from gpu_experts_torch import measure as measure_part
+
+    _free_device()
+    return measure_part(bench.experts, "cuda")
+
+
+def measure_onnxruntime(bench: Bench) -> dict[str, Any]:
+    """ONNX Runtime with the CUDA provider."""
+    from gpu_experts_ort import measure as measure_part
+
+    _free_device()
     with tempfile.TemporaryDirectory(prefix="prunec-experts-") as folder:
-        return _files_part(name)(case, Path(folder), device)
+        return measure_part(bench.experts, Path(folder), "cuda")
 
 
-def _files_part(name: str) -> Callable[[ExpertsCase, Path, str], dict[str, Any]]:
-    if name == "onnxruntime":
-        from gpu_experts_ort import measure as measure_onnxruntime
+def measure_tensorrt(bench: Bench) -> dict[str, Any]:
+    """Engines of ``tensorrt``."""
+    return _measure_engines(bench, "tensorrt")
 
-        return measure_onnxruntime
-    from gpu_experts_tensorrt import measure as measure_tensorrt
 
-    return lambda case, folder, _: measure_tensorrt(case, folder, name)
+def measure_tensorrt_rtx(bench: Bench) -> dict[str, Any]:
+    """Engines of ``tensorrt_rtx``."""
+    return _measure_engines(bench, "tensorrt_rtx")
+
+
+def _measure_engines(bench: Bench, library: str) -> dict[str, Any]:
+    from gpu_experts_tensorrt import measure as measure_part
+
+    _free_device()
+    with tempfile.TemporaryDirectory(prefix="prunec-experts-") as folder:
+        return measure_part(bench.experts, Path(folder), library)
+
+
+def _free_device() -> None:
+    """Give back what an earlier section held: these models want most of the memory."""
+    gc.collect()
+    torch.cuda.empty_cache()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from gpu_experts_case import ExpertsCase, Lengths
 from gpu_experts_files import Files, export_side
 from gpu_experts_parity import each_parity, tiny_program
 from gpu_experts_speed import Side, Values, held_bytes, measure_speed
-from gpu_memory import require_disk, require_memory
+from gpu_memory import out_of_memory_skips, require_disk, require_memory
 from gpu_programs import SkippedError
 from gpu_timing import time_in_turn
 
@@ -47,7 +46,7 @@ def measure(case: ExpertsCase, folder: Path, device: str) -> dict[str, Any]:
     parity = dict(each_parity(partial(_tiny_runner, folder, device), TF32))
     results: dict[str, Any] = {"parity": parity, "dtype": "float16", "held_bytes": {}}
     sides: dict[str, Side] = {}
-    with _out_of_memory_skips():
+    with out_of_memory_skips():
         for name, program in programs.items():
             files = export_side(program, folder / name, (fold_cache,))
             open_side = partial(OrtSide, program, files, case.lengths, device)
@@ -58,16 +57,6 @@ def measure(case: ExpertsCase, folder: Path, device: str) -> dict[str, Any]:
 def _tiny_runner(folder: Path, device: str, shape: str) -> ExpertsOrtRunner:
     files = export_side(tiny_program(shape), folder / f"parity-{shape}", (fold_cache,))
     return ExpertsOrtRunner(files[PREFILL].parent, [_provider(device)])
-
-
-@contextmanager
-def _out_of_memory_skips() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # its exceptions share no base class of their own
-        if "allocate" not in str(error).lower():
-            raise
-        raise SkippedError(f"out of device memory: {str(error).splitlines()[0]}") from error
 
 
 class OrtSide:

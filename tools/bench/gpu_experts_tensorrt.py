@@ -15,7 +15,7 @@ from gpu_experts_files import Files, export_side
 from gpu_experts_parity import LENGTHS as PARITY_LENGTHS
 from gpu_experts_parity import PARITY_SHAPES, tiny_program
 from gpu_experts_speed import Side, held_bytes, measure_speed
-from gpu_memory import require_disk, require_memory
+from gpu_memory import out_of_memory_skips, require_disk, require_memory
 from gpu_parity import compare
 from gpu_programs import SkippedError
 from gpu_timing import own_stream, time_in_turn
@@ -56,7 +56,7 @@ def measure(case: ExpertsCase, folder: Path, library: str) -> dict[str, Any]:
     require_disk(case.file_bytes + case.open_bytes, case.max_onnx_gib, folder)
     require_memory(case.open_bytes)
     sides: dict[str, Side] = {}
-    with own_stream(_DEVICE):
+    with own_stream(_DEVICE), out_of_memory_skips():
         parity = {shape: _check(shape, folder / shape, library) for shape in PARITY_SHAPES}
         results: dict[str, Any] = {"parity": parity, "dtype": "bfloat16", "held_bytes": {}}
         for name, program in case.sides(torch.bfloat16, _DEVICE, "cpu").items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -12,6 +14,8 @@ _GIB = 2**30
 _BESIDES = 1.15
 """Times the weights: what activations and the allocators of a library take besides them."""
 
+_NO_MEMORY = ("failed to allocate", "out of memory", "outofmemory")
+
 
 def used_bytes() -> int | None:
     """Of the whole device, by whomever; None where there is no GPU."""
@@ -20,6 +24,21 @@ def used_bytes() -> int | None:
     torch.cuda.synchronize()
     free, total = torch.cuda.mem_get_info()
     return total - free
+
+
+@contextmanager
+def out_of_memory_skips() -> Iterator[None]:
+    """Tell a library's failure to get memory by its text: such errors have no class of their own.
+
+    Raises:
+        SkippedError: what ran in the context got no memory.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not any(words in str(error).lower() for words in _NO_MEMORY):
+            raise
+        raise SkippedError(f"out of device memory: {str(error).splitlines()[0]}") from error
 
 
 def require_disk(needed: int, limit_gib: float, folder: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_experts_case import ExpertsCase
 from gpu_shapes import require_shape
 
 from prunec.frontend.export import trace_model
@@ -49,6 +50,15 @@ class Bench:
         return dict(zip(SIDES, (dense, pruned), strict=True))
 
     @cached_property
+    def experts(self) -> ExpertsCase:
+        """What the sections on experts compare."""
+        return ExpertsCase(self.options)
+
+    def close(self) -> None:
+        """Remove the folder."""
+        self._folder.cleanup()
+
+    @cached_property
     def max_length(self) -> int:
         """The most tokens that any check or measurement puts into the cache."""
         wanted: int = self.options.prompt_tokens + self.options.new_tokens + 1
@@ -78,3 +88,8 @@ class Bench:
             shape.config(), dtype=torch.float32
         )
         return model.eval()
+
+
+def describe(bench: Bench) -> dict[str, Any]:
+    """Sizes of the dense and the pruned program."""
+    return bench.describe()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -70,7 +71,10 @@ def time_graphs(
 
 def own_stream(device: str) -> Any:
     """A context on a stream of its own, for graphs are not captured on the default one."""
-    return torch.cuda.stream(torch.cuda.Stream() if device == "cuda" else None)
+    if device != "cuda":
+        return nullcontext()
+    torch.cuda.synchronize()  # what was made so far was made on another stream
+    return torch.cuda.stream(torch.cuda.Stream())
 
 
 def _capture(work: Callable[[], object]) -> torch.cuda.CUDAGraph:

@@ -12,7 +12,9 @@ from prunec.backends.torch import TorchRunner
 from support.models import small_program
 
 BENCH = Path(__file__).resolve().parents[3] / "tools" / "bench"
-SECTIONS = ["torch_parity", "torch_latency", "onnxruntime", "tensorrt", "tensorrt_rtx", "experts"]
+_LIBRARIES = ["onnxruntime", "tensorrt", "tensorrt_rtx"]
+SECTIONS = ["torch_parity", "torch_latency", *_LIBRARIES]
+SECTIONS += [f"experts_{name}" for name in ("parity", "torch", *_LIBRARIES)]
 
 
 def run_script(out: Path, *options: str) -> subprocess.CompletedProcess[str]:

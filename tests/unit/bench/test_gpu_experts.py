@@ -130,19 +130,28 @@ def test_a_generation_adds_its_steps_up_along_the_past() -> None:
 
 
 def test_torch_is_checked_and_timed_on_the_cpu() -> None:
-    found = module("gpu_experts").run_parts(case(), ["parity", "torch"], "cpu")
-    assert json.loads(json.dumps(found))["case"]["units"] == [[48, 96], [48, 96]]
+    found = module("gpu_experts_parity").check_torch("cpu")
     assert module("gpu")._is_good(found)
     same = {"compared": 2, "differing": [], "holds": True}
-    assert found["parity"]["indices"] == {"tiny": same, "tiny-gelu": same}
-    check_speed(found["torch"]["eager"])
+    assert found["indices"] == {"tiny": same, "tiny-gelu": same}
+    check_speed(module("gpu_experts_torch").measure(case(), "cpu")["eager"])
 
 
-def test_onnx_runtime_is_checked_and_timed_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_onnx_runtime_is_checked_and_timed_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(module("gpu_experts_parity"), "PARITY_SHAPES", ("tiny-gelu",))
-    found = module("gpu_experts").run_parts(case(), ["onnxruntime"], "cpu")["onnxruntime"]
+    found = module("gpu_experts_ort").measure(case(), tmp_path, "cpu")
     assert found["parity"]["tiny-gelu"]["relative_rms_error"] < 1e-5
     check_speed(found)
+
+
+def test_the_case_is_described_with_its_bounds() -> None:
+    found = json.loads(json.dumps(module("gpu_experts").describe_case(case())))
+    assert found["units"] == [[48, 96], [48, 96]]
+    sizes = found["decode_bytes"]
+    assert sizes["dense"] - sizes["chosen"] == found["gathered_bytes"]
+    assert found["bounds"]["24"]["weights"] == sizes["dense"] / sizes["chosen"]
 
 
 def test_another_choice_is_noticed() -> None:
@@ -228,24 +237,44 @@ def test_engines_of_both_sides_are_built_without_a_gpu(tmp_path: Path) -> None:
 
 
 def test_keeping_all_units_compares_the_dense_program_with_itself() -> None:
-    found = module("gpu_experts").run_parts(case(experts_keep=1.0), ["torch"], "cpu")
-    assert found["case"]["units"] == []
-    assert found["case"]["bounds"][24]["weights"] == 1
-    check_speed(found["torch"]["eager"])
+    whole = case(experts_keep=1.0)
+    found = module("gpu_experts").describe_case(whole)
+    assert found["units"] == []
+    assert found["bounds"][24]["weights"] == 1
+    check_speed(module("gpu_experts_torch").measure(whole, "cpu")["eager"])
 
 
-def test_too_large_an_export_is_skipped_before_anything_is_written() -> None:
-    found = module("gpu_experts").run_parts(case(max_onnx_gib=1e-6), ["onnxruntime"], "cpu")
-    assert "--max-onnx-gib is 1e-06" in found["onnxruntime"]["skipped"]
+def test_too_large_an_export_is_skipped_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(module("gpu_programs").SkippedError, match="--max-onnx-gib is 1e-06"):
+        module("gpu_experts_ort").measure(case(max_onnx_gib=1e-6), tmp_path, "cpu")
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_large_shape_is_left_to_the_section_on_experts() -> None:
-    programs = module("gpu_programs")
-    options = argparse.Namespace(model=None, shape="gemma-7b", keep=0.75)
-    bench = programs.Bench(options)
-    with pytest.raises(programs.SkippedError, match="run it with --only experts"):
-        bench.describe()
-    bench._folder.cleanup()
+def run_main(monkeypatch: pytest.MonkeyPatch, out: Path, *options: str) -> dict[str, Any]:
+    """What `gpu.py` writes where it takes the machine for one with a GPU."""
+    monkeypatch.setattr(module("gpu_machine"), "describe", lambda checkout: {"device": {}})
+    assert module("gpu").main(["--out", str(out), *options]) == 0
+    return json.loads(out.read_text())
+
+
+def test_a_large_shape_is_left_to_the_sections_on_experts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out = tmp_path / "results.json"
+    found = run_main(monkeypatch, out, "--shape", "gemma-7b", "--only", "programs")
+    assert "run it with --only experts" in found["programs"]["skipped"]
+    assert found["torch_parity"] == {"skipped": "the programs could not be made"}
+    assert "experts" not in found
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_sections_run_behind_their_subject(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    only = ["--only", "experts_tensorrt_rtx", "experts_tensorrt", "--max-onnx-gib", "0"]
+    found = run_main(monkeypatch, out, "--shape", "tiny", *only)
+    assert list(found)[-3:] == ["experts", "experts_tensorrt", "experts_tensorrt_rtx"]
+    assert found["experts"]["case"]["shape"] == "tiny"
+    assert "skipped" in found["experts_tensorrt"]
 
 
 def test_lengths_without_a_token_are_refused() -> None:
@@ -279,7 +308,7 @@ def test_on_a_gpu_the_prompt_chooses_the_same_units(tmp_path: Path) -> None:
     command += ["--experts-new-tokens", "4", "12"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(out.read_text())["experts"]
-    assert found["parity"]["indices"]["tiny"]["holds"]
-    assert found["torch"]["cuda_graph"]["generations"][1]["speedup"] > 0
-    assert found["torch"]["peak_bytes"]["chosen"]["decode"] > 0
+    found = json.loads(out.read_text())
+    assert found["experts_parity"]["indices"]["tiny"]["holds"]
+    assert found["experts_torch"]["cuda_graph"]["generations"][1]["speedup"] > 0
+    assert found["experts_torch"]["peak_bytes"]["chosen"]["decode"] > 0
