@@ -16,7 +16,8 @@ from prunec.passes.analysis.cost import measure
 from prunec.passes.ir.chosen import chosen_units
 
 _METHOD = (
-    "A generation is added up: the prefill, then one step for each further token, its time "
+    "prefill: the time to the first token but for its choice from the logits, which stay on the "
+    "device. A generation is added up: the prefill, then one step for each further token, its time "
     "interpolated between single steps that were measured at fixed past lengths. Each step copies "
     "the cache into one that is longer by a token. ratio: chosen over dense; speedup: the inverse."
 )

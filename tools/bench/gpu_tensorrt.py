@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from gpu_parity import compare, walk_cached, walk_whole
 from gpu_programs import SIDES, Bench, SkippedError
-from gpu_timing import time_generation, time_in_turn
+from gpu_timing import own_stream, time_generation, time_in_turn
 from gpu_torch import BFLOAT16
 
 from prunec.backends.onnx import export_onnx
@@ -55,7 +55,7 @@ def _run(bench: Bench, library: str) -> dict[str, Any]:
         ("decode", 1, bench.options.prompt_tokens),
     ):
         calls = {s: _call(runners[s], bench.options.batch, new, past) for s in SIDES}
-        with torch.cuda.stream(torch.cuda.Stream()):
+        with own_stream("cuda"):
             timed = time_in_turn(calls, bench.options.warmup, bench.options.repeats)
         results[phase] = {"new_tokens": new, "past_tokens": past, **timed}
     results["generation"] = time_generation(bench, runners)

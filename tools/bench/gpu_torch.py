@@ -9,7 +9,7 @@ import torch
 from gpu_calls import entry_call, random_cache
 from gpu_parity import compare, walk_cached, walk_whole
 from gpu_programs import SIDES, Bench
-from gpu_timing import time_generation, time_graphs, time_in_turn
+from gpu_timing import own_stream, time_generation, time_graphs, time_in_turn
 
 from prunec.backends.torch import TorchRunner
 from prunec.backends.torch.place import place
@@ -49,9 +49,8 @@ def measure_latency(bench: Bench) -> dict[str, Any]:
     """Prefill and decode of both sides in bfloat16, launched eagerly and as CUDA graphs."""
     options = bench.options
     placed = {s: place(bench.program(s, torch.bfloat16), "cuda") for s in SIDES}
-    stream = torch.cuda.Stream()
     results: dict[str, Any] = {"dtype": "bfloat16", "batch": options.batch}
-    with torch.cuda.stream(stream):
+    with own_stream("cuda"):
         for phase, new, past in (
             ("prefill", options.prompt_tokens, 0),
             ("decode", 1, options.prompt_tokens),

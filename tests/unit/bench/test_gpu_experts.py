@@ -14,9 +14,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from prunec.backends.tensorrt import EngineOptions
+from prunec.frontend.sources import find_checkpoint
 from prunec.passes.analysis.cost import decode_bytes, measure
 from prunec.passes.ir import DECODE, PREFILL, Program, language_feeds
 from prunec.passes.ir.run import execute
+from support.checkpoints import write_llama
 
 BENCH = Path(__file__).resolve().parents[3] / "tools" / "bench"
 SHORT = {
@@ -277,9 +279,30 @@ def test_sections_run_behind_their_subject(monkeypatch: pytest.MonkeyPatch, tmp_
     assert "skipped" in found["experts_tensorrt"]
 
 
+def test_a_checkpoint_keeps_its_own_weights(tmp_path: Path) -> None:
+    path = write_llama(tmp_path / "model")
+    subject = case(model=str(path))
+    del subject.bare
+    sides = subject.sides(torch.bfloat16, "cpu")
+    tensors = find_checkpoint(str(path)).load_model().state_dict()
+    for name, weight in sides["dense"].parameters().items():
+        assert torch.equal(weight, tensors[name].bfloat16())
+        assert sides["chosen"].weights[name] is weight
+    assert module("gpu_experts").describe_case(subject)["shape"] is None
+
+
 def test_lengths_without_a_token_are_refused() -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
         case(experts_new_tokens=[0])
+
+
+@pytest.mark.parametrize("text", ["Failed to allocate memory for requested buffer", "OutOfMemory"])
+def test_a_library_without_memory_is_skipped(text: str) -> None:
+    skips = module("gpu_memory").out_of_memory_skips
+    with pytest.raises(module("gpu_programs").SkippedError, match=text), skips():
+        raise RuntimeError(text)
+    with pytest.raises(RuntimeError, match="no such operator"), skips():
+        raise RuntimeError("no such operator")
 
 
 def test_only_what_is_missing_or_too_large_is_skipped() -> None:
