@@ -22,8 +22,8 @@ from prunec.backends.ort import ExpertsOrtRunner, fold_cache
 from prunec.passes.analysis.cost import decoding_entry
 from prunec.passes.ir import DECODE, PREFILL, Entry, Program, Role, language_feeds
 
-# ONNX Runtime multiplies float32 as TF32 on the GPU, which has the 10 bits of a float16, and a
-# unit next to the threshold that is exchanged for its neighbour costs about one per cent.
+# ONNX Runtime multiplies float32 as TF32 on the GPU, which has the 10 bits of a float16, and there
+# a unit next to the threshold may change places with its neighbour.
 TF32 = 0.05
 
 
