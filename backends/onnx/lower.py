@@ -22,6 +22,7 @@ from prunec.backends.onnx.normalise import normalise
 from prunec.backends.onnx.share_key_value_heads import share_key_value_heads
 from prunec.backends.onnx.solve_positive import SOLVE, solve_positive, translate_solve
 from prunec.backends.onnx.spell_out_complex import spell_out_complex
+from prunec.backends.onnx.state_loop_conditions import state_loop_conditions
 from prunec.backends.onnx.tidy import tidy
 from prunec.backends.onnx.to_exported import LoweredProgram, to_exported
 from prunec.backends.onnx.transpose_linear_weights import transpose_linear_weights
@@ -95,6 +96,7 @@ def lower(
     stage("translate")
     fold_reshape_sizes(model)
     label_axes(model, draft.inputs, draft.outputs)
+    state_loop_conditions(model)
     tidy(model)
     rewritten |= {rewrite.__name__: rewrite(model) for rewrite in rewrites}
     stage("tidy")

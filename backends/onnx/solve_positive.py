@@ -52,27 +52,31 @@ def translate_solve(right: Any, matrix: Any) -> Any:
     size = int(matrix.shape[-1])
     width = max(w for w in range(1, min(size, _WIDEST) + 1) if size % w == 0)
     steps = op.Constant(value_int=size // width)
-    return _eliminate(right, matrix, op.Constant(value_ints=[width]), steps)
+    within = op.Constant(value_ints=list(range(width)))
+    return _eliminate(right, matrix, within, steps)
 
 
+# TensorRT takes no slice whose start the loop computes: its shape might differ from step to step.
 @script(values.Opset("prunec", 1), default_opset=op)  # type: ignore[untyped-decorator]
-def _eliminate(right: FLOAT[...], matrix: FLOAT[...], width: INT64[1], steps: INT64) -> FLOAT[...]:
+def _eliminate(
+    right: FLOAT[...], matrix: FLOAT[...], within: INT64[...], steps: INT64
+) -> FLOAT[...]:
     columns = op.Constant(value_ints=[-1])
     rows = op.Constant(value_ints=[-2])
     size = op.Shape(matrix, start=-1)
     identity = op.EyeLike(op.ConstantOfShape(op.Concat(size, size, axis=0)))
+    one = op.Gather(op.Gather(identity, within, axis=-1), within, axis=-2)
+    width = op.Shape(within)
     work = op.Concat(matrix, right, axis=-1)
     for step in range(steps):
-        start = op.Reshape(step, op.Constant(value_ints=[1])) * width
-        end = start + width
-        block = op.Slice(work, start, end, columns)
-        unit = op.Slice(identity, start, end, columns)
-        pivot = op.Slice(block, start, end, rows)
-        one = op.Slice(unit, start, end, rows)
+        places = within + step * width
+        block = op.Gather(work, places, axis=-1)
+        unit = op.Gather(identity, places, axis=-1)
+        pivot = op.Gather(block, places, axis=-2)
         inverse = one / op.ReduceMax(op.ReduceSum(op.Abs(pivot), columns), rows)
         for _ in range(24):  # squares the error each time: enough for a condition of 1e5
             inverse = inverse + op.MatMul(inverse, one - op.MatMul(pivot, inverse))
-        wanted = op.Slice(work, start, end, rows)
+        wanted = op.Gather(work, places, axis=-2)
         solved = op.MatMul(inverse, wanted)
         solved = solved + op.MatMul(inverse, wanted - op.MatMul(pivot, solved))
         work = work - op.MatMul(block - unit, solved)

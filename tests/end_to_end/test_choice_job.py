@@ -155,7 +155,7 @@ def test_both_engines_are_built_with_what_ties_them(tmp_path: Path) -> None:
         require_buildable(EngineOptions())
     except EngineError as error:
         pytest.skip(f"no TensorRT library builds here: {error}")
-    result = run(tmp_path, "clean,select-experts", engine="true")
+    result = run(tmp_path, "clean,select-experts{refit=prompt}", engine="true")
     assert result.exit_code == 0, result.stderr
     folder = tmp_path / "out" / "engine"
     assert {file.name for file in folder.iterdir()} == {
