@@ -23,6 +23,7 @@ from prunec.passes.contract import Context, Pass
 from prunec.passes.ir import Program
 from prunec.passes.pipelines import CLEAN
 from prunec.passes.plan import Allocate
+from prunec.passes.surgery import SelectExperts
 
 REPORT = "report.json"
 """The file by which a folder is known to be a result of prunec."""
@@ -90,11 +91,11 @@ def engine_options(section: EngineSection) -> EngineOptions:
 
 
 def require_budget(program: Program, passes: Sequence[Pass]) -> None:
-    """Let every allocation before the first cut decide on made-up scores.
+    """Let every allocation before the first cut decide on made-up scores, and a prompt's choice.
 
     Raises:
-        PassError: its budget cannot be met by this model, it has no such structures, or nothing
-            before it can have scored them.
+        PassError: its budget cannot be met by this model, it has no such structures, nothing
+            before it can have scored them, or a choice by plan finds none that fits.
     """
     context = Context()
     structures = context.analyse(find_structures, program).structures
@@ -102,6 +103,9 @@ def require_budget(program: Program, passes: Sequence[Pass]) -> None:
     for step in passes:
         if isinstance(step, Allocate):
             step.apply(program, context)
+        elif isinstance(step, SelectExperts):
+            step.counts(program, context)
+            return
         elif not step.is_exact:
             return
         elif step not in CLEAN:  # an exact pass that cleans nothing up may have left scores

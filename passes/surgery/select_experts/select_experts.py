@@ -114,7 +114,7 @@ class SelectExperts(Pass):
         coupling = context.analyse(find_structures, program)
         counts = [
             (structure, count)
-            for structure, count in self._counts(program, coupling, context)
+            for structure, count in self.counts(program, context)
             if count < structure.size
         ]
         if not counts:
@@ -145,9 +145,13 @@ class SelectExperts(Pass):
         share = self.prompt_share if self.refit == "prompt" else 0.0
         return RefitOnPrompt(known, share, self.ridge)
 
-    def _counts(
-        self, program: Program, coupling: Coupling, context: Context
-    ) -> Sequence[tuple[Structure, int]]:
+    def counts(self, program: Program, context: Context) -> Sequence[tuple[Structure, int]]:
+        """How many units of each structure are chosen; reads no weight.
+
+        Raises:
+            PassError: there is no such structure, or no plan that says it where `rates` wants one.
+        """
+        coupling = context.analyse(find_structures, program)
         structures = require_structures(program, coupling, context.notice)
         if self.rates == "plan":
             return planned_counts(program, coupling, structures, context.plan, self.multiple)

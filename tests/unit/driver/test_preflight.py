@@ -16,9 +16,10 @@ from prunec.driver.preflight import (
 )
 from prunec.driver.recipe import EngineSection, Recipe
 from prunec.frontend.calibration import CalibrationError
+from prunec.frontend.export import trace_config
 from prunec.passes.contract import PassError
 from prunec.passes.spec import parse_pipeline
-from support.models import small_program
+from support.models import llama_config, small_program
 
 
 def recipe(folder: Path, engine: bool = False) -> Recipe:
@@ -92,6 +93,29 @@ def test_a_kind_that_the_model_lacks_is_refused_without_weights() -> None:
 def test_an_allocation_before_any_score_is_refused_without_weights() -> None:
     with pytest.raises(PassError, match="nothing is scored"):
         require_budget(small_program(), parse_pipeline("clean,allocate,score"))
+
+
+BY_PLAN = "allocate{kinds=ffn-channel keep=0.8 multiple=4},select-experts{rates=plan multiple=4}"
+
+
+def test_a_choice_by_plan_is_possible_without_weights() -> None:
+    refitted = BY_PLAN.replace("rates=plan", "rates=plan refit=prompt prior=0.5")
+    require_budget(trace_config(llama_config()), parse_pipeline(f"clean,score,{refitted}"))
+
+
+@pytest.mark.parametrize(
+    ("passes", "message"),
+    [
+        ("select-experts{rates=plan}", "rates=plan needs a plan"),
+        ("select-experts{multiple=97}", "no multiple of 97"),
+        (f"score,{BY_PLAN.replace('kinds=ffn-channel ', '')}", r"cuts \['kv-group'.*\] too"),
+    ],
+)
+def test_a_choice_that_is_not_possible_is_refused_without_weights(
+    passes: str, message: str
+) -> None:
+    with pytest.raises(PassError, match=message):
+        require_budget(trace_config(llama_config()), parse_pipeline(f"clean,{passes}"))
 
 
 def test_a_full_disk_is_known_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
