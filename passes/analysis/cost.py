@@ -70,10 +70,16 @@ def decode_bytes(program: Program) -> int:
     total = sum(_port_numbers(p) * p.dtype.itemsize for p in entry.ports(Role.EXPERTS)[0])
     for node, name in entry.weight_nodes():
         weight = program.weights[name]
-        is_table = all(user.target is aten.embedding.default for user in node.users)
-        read = weight[0] if is_table and node.users else weight
-        total += read.numel() * weight.element_size() if node.users else 0
+        readers = [user for user in node.users if not _reads_type_alone(user, node)]
+        is_table = all(user.target is aten.embedding.default for user in readers)
+        read = weight[0] if is_table and readers else weight
+        total += read.numel() * weight.element_size() if readers else 0
     return total
+
+
+def _reads_type_alone(user: Node, node: Node) -> bool:
+    """Whether a cast follows the node's element type and nothing else of it."""
+    return user.target is aten.to.other and user.args[0] is not node
 
 
 def decoding_entry(program: Program) -> Entry:

@@ -184,6 +184,14 @@ def test_an_embedding_that_is_no_head_is_read_by_the_row() -> None:
     assert decode_bytes(program) == everything - 4 * (len(places) - 1) * places.shape[1]
 
 
+@pytest.mark.parametrize("name", ["mistral", "qwen2"])
+def test_who_follows_the_type_of_an_embedding_does_not_read_it(name: str) -> None:
+    program = architecture_program(name, torch.float32)  # its head is its own
+    table = program.weights["model.embed_tokens.weight"]
+    everything = sum(w.numel() * w.element_size() for w in program.weights.values())
+    assert decode_bytes(program) == everything - 4 * (len(table) - 1) * table.shape[1]
+
+
 def test_the_manager_records_the_pass() -> None:
     (record,) = select(keep=0.25).records[-1:]
     assert record["spec"] == "select-experts{keep=0.25}"
