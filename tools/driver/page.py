@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -49,24 +49,45 @@ def render_page(report: Report) -> str:
         layer_rows=build_layer_rows(report["kinds"]),
         method=describe_method(report["plan"]),
         choice=tell_choice(report["choice"]),
+        plans_choice=_plans_choice(report),
         machine=_describe_machine(report),
         slowest=max(report["stages"].values()),
     )
 
 
 def write_lead(report: Report) -> str:
-    """The result in one or two sentences."""
-    before, after = report["sizes"]["before"], report["sizes"]["after"]
+    """The result in a few sentences."""
     quality = report["quality"]
-    removed = 1 - after["block_parameters"] / before["block_parameters"]
     text = (
-        f"{format_rate(removed)} of the block parameters were removed: "
-        f"{format_count(before['parameters'])} parameters became "
-        f"{format_count(after['parameters'])}. Perplexity went from "
+        f"{' '.join(_what_shrank(report))} Perplexity went from "
         f"{quality['dense_perplexity']:.2f} to {quality['other_perplexity']:.2f}, and both models "
         f"find the same next token likeliest {format_rate(quality['top1_agreement'])} of the time."
     )
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _what_shrank(report: Report) -> Iterator[str]:
+    before, after = report["sizes"]["before"], report["sizes"]["after"]
+    removed = 1 - after["block_parameters"] / before["block_parameters"]
+    if removed or not report["choice"]:
+        yield (
+            f"{format_rate(removed)} of the block parameters were removed: "
+            f"{format_count(before['parameters'])} parameters became "
+            f"{format_count(after['parameters'])}."
+        )
+    if report["choice"]:
+        read = report["choice"]["decode_bytes"]
+        yield (
+            "The prompt chooses the units that its answer is decoded with: a decoded token reads "
+            f"{format_bytes(read['chosen'])} of weights, not {format_bytes(read['dense'])}."
+        )
+
+
+def _plans_choice(report: Report) -> bool:
+    """Whether the plan is how many units a prompt chooses, not what was removed."""
+    layers = [layer for kind in report["kinds"] for layer in kind["layers"]]
+    chosen = [s["count"] for s in report["choice"]["structures"]] if report["choice"] else None
+    return [layer["kept"] for layer in layers if layer["kept"] < layer["size"]] == chosen
 
 
 def build_cards(report: Report) -> list[dict[str, Any]]:

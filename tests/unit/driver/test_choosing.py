@@ -50,4 +50,16 @@ def test_people_are_told_and_the_page_shows_it() -> None:
     assert "each row its own" in lines[0]
     page = render_page({**example_report(), "choice": choice})
     assert "What each prompt chooses" in page
+    assert "faint was cut" in page  # its plan removed other things
+    assert "a decoded token reads" in page
     assert "What each prompt chooses" not in render_page(example_report())
+
+
+def test_a_plan_of_a_choice_cut_nothing() -> None:
+    report = example_report()
+    layers = [{"index": i, "size": 96, "kept": 48} for i in range(2)]
+    report["kinds"] = [{"kind": "ffn-channel", "place": "layer", "layers": layers}]
+    report["choice"] = describe_choice(DENSE, SelectExperts().apply(DENSE, Context()))
+    page = render_page(report)
+    assert "faint was cut" not in page
+    assert "<h2>The plan</h2>" in page
