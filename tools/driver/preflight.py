@@ -24,6 +24,7 @@ from prunec.passes.ir import Program
 from prunec.passes.pipelines import CLEAN
 from prunec.passes.plan import Allocate
 from prunec.passes.surgery import SelectExperts
+from prunec.passes.surgery.select_experts.counts import KIND
 
 REPORT = "report.json"
 """The file by which a folder is known to be a result of prunec."""
@@ -135,4 +136,13 @@ def estimate_bytes(program: Program, recipe: Recipe) -> int:
     if recipe.output.engine is not None:
         copies += [recipe.output.engine.dtype] * 2  # its ONNX file, and the engine itself
     widths = [getattr(torch, dtype).itemsize for dtype in copies]
-    return parameters * sum(widths) + _SPARE_BYTES
+    moments = _moment_numbers(program, recipe.passes()) * torch.float32.itemsize * len(copies)
+    return parameters * sum(widths) + moments + _SPARE_BYTES
+
+
+def _moment_numbers(program: Program, passes: Sequence[Pass]) -> int:
+    """The most numbers that repair at the end of a prompt needs of the calibration text."""
+    if not any(isinstance(step, SelectExperts) and step.refit != "none" for step in passes):
+        return 0
+    structures = find_structures(program).of_kind(KIND)
+    return sum(s.size * (s.size + s.parameters_per_unit) for s in structures)

@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from prunec.backends.tensorrt import EngineError
 from prunec.driver.preflight import (
@@ -128,3 +129,12 @@ def test_a_full_disk_is_known_beforehand(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_engine_adds_to_the_space_that_is_needed(tmp_path: Path) -> None:
     sizes = [estimate_bytes(small_program(), recipe(tmp_path, engine)) for engine in (False, True)]
     assert sizes[0] < sizes[1]
+
+
+def test_moments_of_a_prompts_refit_take_space_in_every_copy(tmp_path: Path) -> None:
+    plain = recipe(tmp_path)
+    pipeline = plain.pipeline.model_copy(update={"passes": "clean,select-experts{refit=prompt}"})
+    refitted = plain.model_copy(update={"pipeline": pipeline})
+    sizes = [estimate_bytes(small_program(), r) for r in (plain, refitted)]
+    moments = 2 * (96 * 96 + 96 * 60) * torch.float32.itemsize  # of two layers
+    assert sizes[1] - sizes[0] >= 2 * moments  # in the program and in its ONNX file
