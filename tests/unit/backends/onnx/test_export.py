@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from prunec.backends.onnx import OnnxError, OnnxReport, export, export_onnx
+from prunec.backends.onnx import OnnxError, OnnxReport, export_onnx, lower
 from prunec.passes.ir import Program
 from support.models import small_program
 from support.uneven import narrow_value_program, uneven_program
@@ -115,8 +115,8 @@ def test_an_operator_without_a_translation_of_its_own_is_decomposed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As it was traced the graph has casts that the exporter knows only decomposed.
-    monkeypatch.setattr(export, "normalise", lambda draft: None)
-    monkeypatch.setattr(export, "REWRITES", ())
+    monkeypatch.setattr(lower, "normalise", lambda draft: None)
+    monkeypatch.setattr(lower, "REWRITES", ())
     path = tmp_path / "model.onnx"
     export_onnx(small_program(), path)
     onnx.checker.check_model(str(path))
