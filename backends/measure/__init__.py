@@ -40,7 +40,6 @@ from prunec.backends.measure.questions import Question, QuestionError, read_ques
 from prunec.backends.measure.samples import Sample, SampleError, read_samples
 from prunec.backends.measure.split_perplexity import (
     PROMPT_TOKENS,
-    SplitPerplexity,
     split_perplexity,
 )
 
@@ -61,7 +60,6 @@ __all__ = [
     "QuestionError",
     "Sample",
     "SampleError",
-    "SplitPerplexity",
     "TokenAgreement",
     "Workload",
     "accuracy",

@@ -42,8 +42,7 @@ class Agreement:
         windows: How many windows.
         tokens: How many tokens were predicted.
         seconds: Wall time.
-        prompt_tokens: How many tokens of each window were a prompt, of which none counts; None
-            where the model predicts every token in one step.
+        prompt_tokens: Tokens at the start of each window that are given, not predicted.
         text: What the windows are, as their maker describes it.
         versions: What it was measured with.
     """
@@ -58,7 +57,7 @@ class Agreement:
     windows: int
     tokens: int
     seconds: float
-    prompt_tokens: int | None = None
+    prompt_tokens: int = 1
     text: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=versions)
 

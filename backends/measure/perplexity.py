@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -35,6 +35,8 @@ class Perplexity:
         perplexity: exp of `nll`.
         nll: Negative log-likelihood in nats, mean over all predicted tokens.
         nll_stderr: Its standard error, from the spread between windows.
+        window_nll: The mean of each window.
+        prompt_tokens: Tokens at the start of each window that are given, not predicted.
         windows: How many windows.
         tokens: How many tokens were predicted.
         seconds: Wall time.
@@ -46,6 +48,8 @@ class Perplexity:
     perplexity: float
     nll: float
     nll_stderr: float | None
+    window_nll: tuple[float, ...]
+    prompt_tokens: int
     windows: int
     tokens: int
     seconds: float
@@ -82,14 +86,37 @@ def perplexity(
             for rows in progress(batches, "measuring perplexity", len(batches))
         ]
     )  # [window]
-    mean, stderr = mean_and_stderr(nll.tolist())
+    return summarise(runner, windows, nll.tolist(), 1, started, text)
+
+
+def summarise(
+    runner: Runner,
+    windows: torch.Tensor,
+    window_nll: Sequence[float],
+    prompt_tokens: int,
+    started: float,
+    text: Mapping[str, Any] | None,
+) -> Perplexity:
+    """What the windows' means amount to.
+
+    Args:
+        runner: What was measured.
+        windows: [window, token].
+        window_nll: The mean of each.
+        prompt_tokens: How many tokens of each were given.
+        started: By `time.perf_counter`.
+        text: Describes the windows.
+    """
+    mean, stderr = mean_and_stderr(window_nll)
     return Perplexity(
         runner=runner.name,
         perplexity=math.exp(mean),
         nll=mean,
         nll_stderr=stderr,
+        window_nll=tuple(window_nll),
+        prompt_tokens=prompt_tokens,
         windows=len(windows),
-        tokens=windows[:, 1:].numel(),
+        tokens=windows[:, prompt_tokens:].numel(),
         seconds=time.perf_counter() - started,
         text=dict(text or {}),
     )

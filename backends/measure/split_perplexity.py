@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -13,50 +11,14 @@ import torch
 from prunec.backends.measure.likelihood import (
     Progress,
     logits_after_prompt,
-    mean_and_stderr,
     require_prompt,
     silent,
     token_nll,
 )
-from prunec.backends.measure.versions import versions
+from prunec.backends.measure.perplexity import Perplexity, summarise
 from prunec.backends.runner import Runner
 
 PROMPT_TOKENS = 512  # of windows of 1024
-
-
-@dataclass(frozen=True)
-class SplitPerplexity:
-    """How well a runner predicts the end of each window after its start as the prompt.
-
-    Attributes:
-        runner: The runner's name.
-        perplexity: exp of `nll`.
-        nll: Negative log-likelihood in nats, mean over all predicted tokens.
-        nll_stderr: Its standard error, from the spread between windows.
-        window_nll: The mean of each window.
-        prompt_tokens: Tokens of each window that are the prompt.
-        windows: How many windows.
-        tokens: How many tokens were predicted.
-        seconds: Wall time.
-        text: What the windows are, as their maker describes it.
-        versions: What it was measured with.
-    """
-
-    runner: str
-    perplexity: float
-    nll: float
-    nll_stderr: float | None
-    window_nll: tuple[float, ...]
-    prompt_tokens: int
-    windows: int
-    tokens: int
-    seconds: float
-    text: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=versions)
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values under the attributes' names."""
-        return asdict(self)
 
 
 def split_perplexity(
@@ -66,7 +28,7 @@ def split_perplexity(
     prompt_tokens: int = PROMPT_TOKENS,
     text: Mapping[str, Any] | None = None,
     progress: Progress = silent,
-) -> SplitPerplexity:
+) -> Perplexity:
     """Measure perplexity on the tokens after the prompt, each from all those before it.
 
     The prompt is one step without a cache, the rest one further step with the cache that it
@@ -90,19 +52,7 @@ def split_perplexity(
     started = time.perf_counter()
     shown = progress(windows, "measuring perplexity after the prompt", len(windows))
     found = [_nll(runner, window[None], prompt_tokens) for window in shown]
-    mean, stderr = mean_and_stderr(found)
-    return SplitPerplexity(
-        runner=runner.name,
-        perplexity=math.exp(mean),
-        nll=mean,
-        nll_stderr=stderr,
-        window_nll=tuple(found),
-        prompt_tokens=prompt_tokens,
-        windows=len(windows),
-        tokens=len(windows) * (windows.shape[1] - prompt_tokens),
-        seconds=time.perf_counter() - started,
-        text=dict(text or {}),
-    )
+    return summarise(runner, windows, found, prompt_tokens, started, text)
 
 
 def _nll(runner: Runner, window: torch.Tensor, prompt_tokens: int) -> float:

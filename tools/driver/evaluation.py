@@ -12,7 +12,6 @@ from prunec.backends.measure import (
     Agreement,
     Perplexity,
     Question,
-    SplitPerplexity,
     accuracy,
     agreement,
     agreement_after_prompt,
@@ -67,7 +66,7 @@ def half_of(windows: torch.Tensor) -> int:
 
 def measure_text(
     model: Artefact, against: Artefact | None, spec: CalibrationSpec, terminal: Terminal
-) -> Perplexity | SplitPerplexity | Agreement:
+) -> Perplexity | Agreement:
     """Perplexity on a text; with another model, both perplexities and how far they agree.
 
     Where a prompt chooses in either, the first half of each window is one and does not count.
@@ -122,10 +121,10 @@ def measure_choices(
     return results
 
 
-def tabulate_text(found: Perplexity | SplitPerplexity | Agreement) -> Table:
+def tabulate_text(found: Perplexity | Agreement) -> Table:
     """The result of `measure_text` for people."""
     title = f"{found.windows} windows, {found.tokens} predicted tokens of {found.text['source']}"
-    if not isinstance(found, Perplexity) and found.prompt_tokens:
+    if found.prompt_tokens > 1:
         title += f", after prompts of {found.prompt_tokens}"
     if not isinstance(found, Agreement):
         table = new_table(title, "", f">{found.runner}")

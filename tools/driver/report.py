@@ -108,7 +108,7 @@ def describe_method(job: Job) -> Iterator[str]:
     results, recipe = job.staging.results, job.recipe
     calibration, held_out = results["passes"]["calibration"], results["evaluate"]["quality"]["text"]
     prompt = results["evaluate"]["quality"]["prompt_tokens"]
-    first = f"the first {prompt}, which are the prompt," if prompt else "the first"
+    first = f"the first {prompt}, which are the prompt," if prompt > 1 else "the first"
     yield (
         f"Perplexity, KL divergence and top-1 agreement over {held_out['windows']} windows of "
         f"{held_out['window_tokens']} tokens of {_named(held_out)}, in {recipe.model.dtype}, in "
