@@ -55,6 +55,8 @@ class ExpertsSteps:
     model's. Source: Sirius (Zhou et al. 2024, arXiv 2409.03856); tokens that are out are not
     taken back here. With `refresh_every` these tokens choose the units anew as well.
 
+    The base of every backend's runner of such a model.
+
     Args:
         entries: What runs.
         verify_every: After how many decoded tokens; never where None.
@@ -100,7 +102,9 @@ class ExpertsSteps:
         return self._choose(tokens, mask, cache.past)
 
     def release_prefill(self) -> None:
-        """Let the whole model go: no further prompt will come.
+        """Let the whole model go: no further prompt will come, and its memory is free.
+
+        That is complete when nothing else holds its weights, or the cache of its last prompt.
 
         Raises:
             ReleasedError: it will run again by `verify_every` or `refresh_every`.

@@ -11,12 +11,12 @@ import onnxruntime
 import torch
 
 from prunec.backends.experts import ExpertsManifest, read_experts
-from prunec.backends.experts_steps import ExpertsCache, ExpertsSteps
+from prunec.backends.experts_steps import ExpertsSteps
 from prunec.backends.ort.decoder import OrtDecoder, SessionOptions, Values
 from prunec.passes.ir import DECODE, PREFILL, Port, Role
 
 
-class ExpertsOrtRunner:
+class ExpertsOrtRunner(ExpertsSteps):
     """Run a prompt through ``prefill.onnx``, and what follows through ``decode.onnx``.
 
     What the prompt chose is written where it stays: every decoded token reads the same memory, on
@@ -51,36 +51,9 @@ class ExpertsOrtRunner:
         manifest = read_experts(folder)
         options = SessionOptions(providers or ("CPUExecutionProvider",), threads, pack_weights)
         entries = _OrtEntries(folder, manifest, options)
-        self._steps = ExpertsSteps(entries, verify_every, refresh_every)
+        super().__init__(entries, verify_every, refresh_every)
         self.name = f"onnxruntime/{entries.provider}"
         self.vocabulary = entries.vocabulary
-
-    def step(
-        self, tokens: torch.Tensor, mask: torch.Tensor, cache: ExpertsCache | None
-    ) -> tuple[torch.Tensor, ExpertsCache]:
-        """See `prunec.backends.runner.Runner.step`.
-
-        Raises:
-            ValueError: the prompt is empty.
-            ReleasedError: it is a prompt, and prefill was released.
-        """
-        return self._steps.step(tokens, mask, cache)
-
-    def refresh(
-        self, tokens: torch.Tensor, mask: torch.Tensor, cache: ExpertsCache
-    ) -> tuple[torch.Tensor, ExpertsCache]:
-        """See `prunec.backends.experts_steps.ExpertsSteps.refresh`."""
-        return self._steps.refresh(tokens, mask, cache)
-
-    def release_prefill(self) -> None:
-        """Close the whole model: no further prompt will come, and its memory is free.
-
-        That is complete when the cache that the last prompt returned is no longer held.
-
-        Raises:
-            ReleasedError: verify_every or refresh_every will need it.
-        """
-        self._steps.release_prefill()
 
 
 class _OrtEntries:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from prunec.backends.experts import ExpertsManifest, read_experts
-from prunec.backends.experts_steps import ExpertsCache, ExpertsSteps
+from prunec.backends.experts_steps import ExpertsSteps
 from prunec.backends.tensorrt.runner import TensorRTRunner
 from prunec.passes.ir import DECODE, PREFILL, Role
 
@@ -15,7 +15,7 @@ Buffers = dict[str, torch.Tensor]
 """Tensors on the GPU by the name of the input that takes them."""
 
 
-class ExpertsTensorRTRunner:
+class ExpertsTensorRTRunner(ExpertsSteps):
     """Run a prompt through ``prefill.engine``, and what follows through ``decode.engine``.
 
     What the prompt chose stays in the buffers that prefill wrote: decode is given their addresses.
@@ -36,35 +36,9 @@ class ExpertsTensorRTRunner:
     ) -> None:
         folder = Path(folder)
         entries = _EngineEntries(folder, read_experts(folder))
-        self._steps = ExpertsSteps(entries, verify_every, refresh_every)
+        super().__init__(entries, verify_every, refresh_every)
         self.name = entries.name
         self.vocabulary = entries.vocabulary
-
-    def step(
-        self, tokens: torch.Tensor, mask: torch.Tensor, cache: ExpertsCache | None
-    ) -> tuple[torch.Tensor, ExpertsCache]:
-        """See `prunec.backends.runner.Runner.step`.
-
-        Raises:
-            EngineError: no profile of the engine accepts these sizes.
-            ValueError: the prompt is empty.
-            ReleasedError: it is a prompt, and prefill was released.
-        """
-        return self._steps.step(tokens, mask, cache)
-
-    def refresh(
-        self, tokens: torch.Tensor, mask: torch.Tensor, cache: ExpertsCache
-    ) -> tuple[torch.Tensor, ExpertsCache]:
-        """See `prunec.backends.experts_steps.ExpertsSteps.refresh`."""
-        return self._steps.refresh(tokens, mask, cache)
-
-    def release_prefill(self) -> None:
-        """Unload the whole model: no further prompt will come.
-
-        Raises:
-            ReleasedError: verify_every or refresh_every will need it.
-        """
-        self._steps.release_prefill()
 
 
 class _EngineEntries:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch.fx import GraphModule
 
-from prunec.backends.experts_steps import ExpertsCache, ExpertsSteps
+from prunec.backends.experts_steps import ExpertsSteps
 from prunec.backends.torch.place import place
 from prunec.passes.ir import DECODE, PREFILL, Program, Role, language_feeds
 from prunec.passes.ir.chosen import require_choice
@@ -17,7 +17,7 @@ from prunec.passes.ir.run import arguments, next_cache, without_last
 Tensors = Mapping[str, torch.Tensor]
 
 
-class ExpertsRunner:
+class ExpertsRunner(ExpertsSteps):
     """Run a prompt through the whole model, and what follows through the units that it chose.
 
     Args:
@@ -42,35 +42,8 @@ class ExpertsRunner:
         require_choice(program)
         self.name = f"torch/{device}"
         entries = _TorchEntries(program, torch.device(device))
-        self._steps = ExpertsSteps(entries, verify_every, refresh_every)
+        super().__init__(entries, verify_every, refresh_every)
         self.vocabulary = entries.vocabulary
-
-    def step(
-        self, tokens: torch.Tensor, mask: torch.Tensor, cache: ExpertsCache | None
-    ) -> tuple[torch.Tensor, ExpertsCache]:
-        """See `prunec.backends.runner.Runner.step`.
-
-        Raises:
-            ValueError: the prompt is empty.
-            ReleasedError: it is a prompt, and prefill was released.
-        """
-        return self._steps.step(tokens, mask, cache)
-
-    def refresh(
-        self, tokens: torch.Tensor, mask: torch.Tensor, cache: ExpertsCache
-    ) -> tuple[torch.Tensor, ExpertsCache]:
-        """See `prunec.backends.experts_steps.ExpertsSteps.refresh`."""
-        return self._steps.refresh(tokens, mask, cache)
-
-    def release_prefill(self) -> None:
-        """Drop the weights that only the whole model reads: no further prompt will come.
-
-        They are free where the program itself is no longer held.
-
-        Raises:
-            ReleasedError: verify_every or refresh_every will need them.
-        """
-        self._steps.release_prefill()
 
 
 class _TorchEntries:

@@ -35,7 +35,7 @@ def out_of_memory_skips() -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whatever class a library has for it; all others go on
         if not any(words in str(error).lower() for words in _NO_MEMORY):
             raise
         raise SkippedError(f"out of device memory: {str(error).splitlines()[0]}") from error

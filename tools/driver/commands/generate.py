@@ -50,20 +50,15 @@ def generate(
     text = _require_prompt(prompt, prompt_file)
     build_sampler(temperature, top_p, seed)  # a bad setting costs no loading
     with open_terminal(as_json) as terminal:
-        names = [name for name in (artefact, against) if name is not None]
-        models = [open_artefact(name, terminal) for name in names]
+        models = [open_artefact(name, terminal) for name in (artefact, against) if name is not None]
         require_same_vocabulary(models[0], models[-1])
         written: list[Written] = []
         for model in models:
             if against is not None:
                 terminal.say(f"\n{model.reference}:")
+            sampler = build_sampler(temperature, top_p, seed)
             found = write(
-                model,
-                text,
-                terminal.write,
-                new_tokens=new_tokens,
-                choose=build_sampler(temperature, top_p, seed),
-                chat=chat,
+                model, text, terminal.write, new_tokens=new_tokens, choose=sampler, chat=chat
             )
             terminal.write("\n")
             terminal.say(str(found))

@@ -54,7 +54,8 @@ def test_what_both_models_read_is_written_once(folder: Path) -> None:
 
 def test_onnx_runtime_opens_both(folder: Path) -> None:
     for name in ("prefill.onnx", "decode.onnx"):
-        onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
+        assert session.get_outputs()[0].name == "logits"
 
 
 def test_the_manifest_ties_one_step_to_the_next(folder: Path) -> None:

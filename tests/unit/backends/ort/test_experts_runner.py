@@ -105,7 +105,7 @@ def test_what_was_chosen_is_the_same_memory_at_every_step(folder: Path) -> None:
     _, cache = runner.step(TOKENS[:, :PROMPT], MASK[:, :PROMPT], None)
     chosen = {name: value.data_ptr() for name, value in cache.experts.items()}
     given: list[dict[str, int]] = []
-    decoder: Any = runner._steps._entries._decode  # type: ignore[attr-defined]
+    decoder: Any = runner._entries._decode  # type: ignore[attr-defined]
     run = decoder.run
 
     def watched(*args: Any, handed_on: dict[str, Any], **more: Any) -> Any:
