@@ -41,14 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
     if options.fresh:
         for name in wanted:
             found.pop(name, None)
-    document |= {"seed": options.seed, "machine": import_module("gpu_machine").describe(ROOT)}
+    document |= {"seed": options.seed, "machine": import_module("shared.machine").describe(ROOT)}
     parts = ["prunec", *(["torch_pruning"] if options.torch_pruning else [])]
     missing = [(n, p) for n in wanted for p in parts if p not in found.get(n, {})]
     for name, part in _shown(missing):
         found.setdefault(name, {})[part] = _guarded(part, name, options.seed)
         _write(options.out, document, list(known))
     _write(options.out, document, list(known))
-    table = import_module("architecture_table")
+    table = import_module("architectures_bench.table")
     bad = [name for name in wanted if not table.is_good(found[name]["prunec"])]
     print(f"{options.out}: {'not good: ' + ', '.join(bad) if bad else 'all is well'}")
     return 1 if bad else 0
@@ -76,9 +76,9 @@ def _shown(items: list[Any]) -> Any:
 
 def _guarded(part: str, name: str, seed: int) -> dict[str, Any]:
     run: Callable[[str, int], dict[str, Any]] = (
-        import_module("architecture_checks").check_architecture
+        import_module("architectures_bench.checks").check_architecture
         if part == "prunec"
-        else import_module("torch_pruning_peer").run_peer
+        else import_module("architectures_bench.torch_pruning_peer").run_peer
     )
     started = time.perf_counter()
     try:
@@ -100,7 +100,7 @@ def _write(path: Path, document: dict[str, Any], order: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     texts = {
         path: json.dumps(document, indent=1) + "\n",
-        path.with_suffix(".md"): import_module("architecture_table").to_markdown(document),
+        path.with_suffix(".md"): import_module("architectures_bench.table").to_markdown(document),
     }
     for target, text in texts.items():
         partial = target.with_name(f".{target.name}.partial")

@@ -27,8 +27,8 @@ TASKS = ("coqa", "qasper", "govreport")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what is missing and write all files."""
-    known = import_module("experts_rows")
-    shared = import_module("bench_subject")
+    known = import_module("experts_bench.rows")
+    shared = import_module("shared.subject")
     options = _parse(arguments, known, shared)
     bench = _Bench(options, shared.Subject(options))
     rows = list(known.rows(options.rows, options.keeps, bench.feed_forward_share()))
@@ -135,8 +135,8 @@ class _Bench:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    table = import_module("experts_table")
-    import_module("bench_subject").write_texts(path, document, table.to_markdown(document))
+    table = import_module("experts_bench.table")
+    import_module("shared.subject").write_texts(path, document, table.to_markdown(document))
 
 
 if __name__ == "__main__":

@@ -23,36 +23,36 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gpu_guard import guarded
+from gpu_bench.guard import guarded
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "importroot"))
 
 # What sections share, made and described before the first of them: module and function.
 SUBJECTS = {
-    "programs": ("gpu_programs", "describe"),
-    "experts": ("gpu_experts", "describe"),
+    "programs": ("gpu_bench.bench", "describe"),
+    "experts": ("gpu_bench.experts.sections", "describe"),
 }
 # Section: its subject, the module and the function that runs it. Imported when its turn comes, so
 # that a library that cannot be imported costs only the sections that need it.
 SECTIONS = {
-    "torch_parity": ("programs", "gpu_torch", "check_parity"),
-    "torch_latency": ("programs", "gpu_torch", "measure_latency"),
-    "onnxruntime": ("programs", "gpu_onnxruntime", "run"),
-    "tensorrt": ("programs", "gpu_tensorrt", "run_tensorrt"),
-    "tensorrt_rtx": ("programs", "gpu_tensorrt", "run_tensorrt_rtx"),
-    "experts_parity": ("experts", "gpu_experts", "check_parity"),
-    "experts_torch": ("experts", "gpu_experts", "measure_torch"),
-    "experts_onnxruntime": ("experts", "gpu_experts", "measure_onnxruntime"),
-    "experts_tensorrt": ("experts", "gpu_experts", "measure_tensorrt"),
-    "experts_tensorrt_rtx": ("experts", "gpu_experts", "measure_tensorrt_rtx"),
+    "torch_parity": ("programs", "gpu_bench.programs.torch", "check_parity"),
+    "torch_latency": ("programs", "gpu_bench.programs.torch", "measure_latency"),
+    "onnxruntime": ("programs", "gpu_bench.programs.onnxruntime", "run"),
+    "tensorrt": ("programs", "gpu_bench.programs.tensorrt", "run_tensorrt"),
+    "tensorrt_rtx": ("programs", "gpu_bench.programs.tensorrt", "run_tensorrt_rtx"),
+    "experts_parity": ("experts", "gpu_bench.experts.sections", "check_parity"),
+    "experts_torch": ("experts", "gpu_bench.experts.sections", "measure_torch"),
+    "experts_onnxruntime": ("experts", "gpu_bench.experts.sections", "measure_onnxruntime"),
+    "experts_tensorrt": ("experts", "gpu_bench.experts.sections", "measure_tensorrt"),
+    "experts_tensorrt_rtx": ("experts", "gpu_bench.experts.sections", "measure_tensorrt_rtx"),
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the sections and write the file."""
     options = _parse(arguments)
-    machine = import_module("gpu_machine").describe(ROOT)
+    machine = import_module("shared.machine").describe(ROOT)
     results: dict[str, Any] = {
         "machine": machine,
         "options": {key: str(value) for key, value in vars(options).items()},
@@ -105,7 +105,7 @@ def _run_sections(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """Each section's name and result as it comes, its subject's before it."""
     wanted = options.only or list(SECTIONS)
     subjects: dict[str, Any] = {}
-    with closing(import_module("gpu_programs").Bench(options)) as bench:
+    with closing(import_module("gpu_bench.bench").Bench(options)) as bench:
         for name, (subject, module, function) in SECTIONS.items():
             if name not in wanted and subject not in wanted:
                 continue

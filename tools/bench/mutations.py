@@ -5,9 +5,9 @@
     python tools/bench/mutations.py --only survivors
     python tools/bench/mutations.py --list
 
-The errors are generated, see `mutants`. The laws are tried on generated graphs that reach an
-error, and the small tests of the coupling. Exit code: 0, or 1 if an error goes unnoticed that is
-not known to change nothing.
+The errors are generated, see `mutations_bench.mutants`. The laws are tried on generated graphs
+that reach an error, and the small tests of the coupling. Exit code: 0, or 1 if an error goes
+unnoticed that is not known to change nothing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedC
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tools" / "importroot"), str(ROOT / "tests"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT / "tools" / "importroot"), str(ROOT / "tests")]
 RESULTS = ROOT / "tools" / "bench" / "results" / "mutations.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Try what is wanted and write both files."""
     options = _parse(arguments)
-    mutants = import_module("mutants").all_mutants()
+    mutants = import_module("mutations_bench.mutants").all_mutants()
     before = json.loads(options.out.read_text())["mutants"] if options.out.is_file() else {}
     wanted = _wanted(mutants, options.only, before)
     if options.list:
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     warnings.simplefilter("ignore")  # of libraries, about their own future
     logging.disable()  # torch tells of every call that a wrong cut makes impossible
-    machine = import_module("gpu_machine").describe(ROOT)
+    machine = import_module("shared.machine").describe(ROOT)
     found = dict(before)
     for name, row in _try(wanted):
         found[name] = row
@@ -84,8 +84,8 @@ def _wanted(mutants: Sequence[Any], only: list[str] | None, before: Mapping[str,
 
 def _try(wanted: Sequence[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Plant each of these; by name, what noticed it."""
-    tests = import_module("mutation_tests")
-    equivalent = import_module("equivalent_mutants").EQUIVALENT
+    tests = import_module("mutations_bench.noticing")
+    equivalent = import_module("mutations_bench.equivalent").EQUIVALENT
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress:
         if (failing := tests.noticed_by_a_test()) is not None:
@@ -126,7 +126,7 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     texts = {
         path: json.dumps(document, indent=1) + "\n",
-        path.with_suffix(".md"): import_module("mutation_table").to_markdown(document),
+        path.with_suffix(".md"): import_module("mutations_bench.table").to_markdown(document),
     }
     for target, text in texts.items():
         partial = target.with_name(f".{target.name}.partial")

@@ -28,8 +28,8 @@ RESULTS = ROOT / "tools" / "bench" / "results" / "quality.json"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the rows that are missing and write all files."""
-    rows = import_module("quality_rows")
-    shared = import_module("bench_subject")
+    rows = import_module("quality_bench.rows")
+    shared = import_module("shared.subject")
     options = _parse(arguments, rows, shared)
     bench = _Bench(options, shared.Subject(options))
     wanted = list(_wanted(options, rows))
@@ -91,7 +91,7 @@ class _Bench:
         if self._options.questions is None:
             return {}
         result = {}
-        for name, normalised in import_module("quality_rows").TASKS.items():
+        for name, normalised in import_module("quality_bench.rows").TASKS.items():
             asked = self._measure.read_questions(
                 self._options.questions / f"{name}.jsonl", self._options.question_count
             )
@@ -117,8 +117,8 @@ class _Bench:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    table = import_module("quality_table")
-    import_module("bench_subject").write_texts(path, document, table.to_markdown(document))
+    table = import_module("quality_bench.table")
+    import_module("shared.subject").write_texts(path, document, table.to_markdown(document))
     with import_module("prunec.passes.ir").replaced_file(path.with_suffix(".svg")) as partial:
         table.plot(document, partial)
 

@@ -17,7 +17,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def table(bench: ModuleType) -> ModuleType:
-    return importlib.import_module("architecture_table")
+    return importlib.import_module("architectures_bench.table")
 
 
 def check(error: float = 2e-16, **more: Any) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def test_what_is_there_is_not_run_again(
 
 @pytest.mark.slow
 def test_one_architecture_goes_through_everything(table: ModuleType) -> None:
-    found = importlib.import_module("architecture_checks").check_architecture("opt", seed=0)
+    found = importlib.import_module("architectures_bench.checks").check_architecture("opt", seed=0)
     assert table.is_good(found), found
     assert {"ffn-channel", "head", "residual", "layer"} <= found["kinds"].keys()
     assert found["kinds"]["vo-dim"]["units_apart_trials"] > 0

@@ -92,7 +92,7 @@ def test_chosen_units_are_fewer_bytes_and_answers_are_compared_with_the_dense_mo
 
 
 def test_every_pipeline_runs_and_only_unknown_names_are_refused(experts: ModuleType) -> None:
-    known = importlib.import_module("experts_rows")
+    known = importlib.import_module("experts_bench.rows")
     rows = list(known.rows(list(known.PIPELINES), [0.75, 0.5], 0.6))
     assert len({row.key for row in rows}) == len(rows) == 1 + 2 * len(known.PIPELINES)
     for row in rows[1 : 1 + len(known.PIPELINES)]:

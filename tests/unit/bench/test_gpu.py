@@ -25,7 +25,7 @@ def run_script(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def gpu_parity(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(BENCH))
-    return importlib.import_module("gpu_parity")
+    return importlib.import_module("gpu_bench.parity")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

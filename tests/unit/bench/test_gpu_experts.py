@@ -39,25 +39,29 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
+def part(name: str) -> ModuleType:
+    return module(f"gpu_bench.{name}")
+
+
 def case(**changes: Any) -> Any:
     options: argparse.Namespace = module("gpu")._parse(["--out", "unused.json", "--shape", "tiny"])
     vars(options).update(SHORT | changes)
-    found = module("gpu_experts_case").ExpertsCase(options)
+    found = part("experts.case").ExpertsCase(options)
     found.bare = tiny_sides(found.keep)
     return found
 
 
 @cache
 def tiny_sides(keep: float) -> Any:
-    traced = module("gpu_experts_case").trace_config(module("gpu_shapes").SHAPES["tiny"].config())
-    return module("gpu_experts_case").choose_experts(traced, keep)
+    traced = part("experts.case").trace_config(part("shapes").SHAPES["tiny"].config())
+    return part("experts.case").choose_experts(traced, keep)
 
 
 def two_layers(shape: str) -> dict[str, Program]:
-    found = module("gpu_shapes").SHAPES[shape]
+    found = part("shapes").SHAPES[shape]
     config = type(found)(found.configuration, found.options | {"num_hidden_layers": 2}).config()
-    traced = module("gpu_experts_case").trace_config(config)
-    return module("gpu_experts_case").choose_experts(traced, keep=0.5)
+    traced = part("experts.case").trace_config(config)
+    return part("experts.case").choose_experts(traced, keep=0.5)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,7 @@ def test_the_papers_shapes_are_traced_and_chosen_from_without_a_weight(
     sides = two_layers(shape)
     layer = 3 * width * hidden + attention + 2 * hidden
     assert measure(sides["dense"]).parameters == 2 * layer + other + hidden
-    layers = module("gpu_shapes").SHAPES[shape].options["num_hidden_layers"]
+    layers = part("shapes").SHAPES[shape].options["num_hidden_layers"]
     assert round((layers * layer + other + hidden) / 1e9, 2) == billions
     real = [w for w in sides["chosen"].weights.values() if not isinstance(w, FakeTensor)]
     assert sum(w.numel() for w in real) < 1000
@@ -82,7 +86,7 @@ def test_the_papers_shapes_are_traced_and_chosen_from_without_a_weight(
 
 
 def test_weights_are_made_from_the_seed_and_shared_by_both_sides() -> None:
-    fill, sides = module("gpu_weights").fill, case().bare
+    fill, sides = part("weights").fill, case().bare
     made, again = fill(sides, "cpu", "cpu", seed=3), fill(sides, "cpu", "cpu", seed=3)
     other = fill(sides, "cpu", "cpu", seed=4)
     for name, weight in made["dense"].weights.items():
@@ -95,30 +99,30 @@ def test_weights_are_made_from_the_seed_and_shared_by_both_sides() -> None:
 
 
 def test_bounds_are_quotients_of_what_a_step_reads() -> None:
-    step_bytes = module("gpu_experts_bounds").StepBytes(dense=300, chosen=200, cache_per_token=10)
+    step_bytes = part("experts.bounds").StepBytes(dense=300, chosen=200, cache_per_token=10)
     assert step_bytes.bounds(past=9) == {
         "weights": 300 / 200,
         "weights_and_cache": 400 / 300,
         "weights_and_copied_cache": 600 / 500,
     }
-    found = module("gpu_experts_bounds").reached(1.25, {"weights": 1.5})["weights"]
+    found = part("experts.bounds").reached(1.25, {"weights": 1.5})["weights"]
     assert found["share_of_bound"] == pytest.approx(1.25 / 1.5)
     assert found["share_of_saving"] == pytest.approx(0.2 / (1 / 3))
 
 
 def test_the_bound_of_the_papers_larger_model_is_the_one_that_is_quoted() -> None:
-    found = module("gpu_experts_bounds").paper_figures("llama-2-13b")
+    found = part("experts.bounds").paper_figures("llama-2-13b")
     assert pytest.approx(found["bound"]["weights"], abs=0.005) == 13.02 / 8.77
-    for figures in (found, module("gpu_experts_bounds").paper_figures("gemma-7b")):
+    for figures in (found, part("experts.bounds").paper_figures("gemma-7b")):
         long = figures["2048+2048"]
         assert long["dense_s"] / long["chosen_s"] == pytest.approx(long["speedup"], abs=0.001)
         assert long["speedup"] == pytest.approx(figures["speedup_of_abstract"], abs=0.01)
         assert "unverified" in figures["note"]
-    assert module("gpu_experts_bounds").paper_figures("tiny") is None
+    assert part("experts.bounds").paper_figures("tiny") is None
 
 
 def test_a_generation_adds_its_steps_up_along_the_past() -> None:
-    bounds = module("gpu_experts_bounds")
+    bounds = part("experts.bounds")
     pasts = bounds.past_lengths(2048, 2048, 5)
     assert pasts[0] == 2048
     assert pasts[-1] == 2048 + 2048 - 2
@@ -132,24 +136,24 @@ def test_a_generation_adds_its_steps_up_along_the_past() -> None:
 
 
 def test_torch_is_checked_and_timed_on_the_cpu() -> None:
-    found = module("gpu_experts_parity").check_torch("cpu")
+    found = part("experts.parity").check_torch("cpu")
     assert module("gpu")._is_good(found)
     same = {"compared": 2, "differing": [], "holds": True}
     assert found["indices"] == {"tiny": same, "tiny-gelu": same}
-    check_speed(module("gpu_experts_torch").measure(case(), "cpu")["eager"])
+    check_speed(part("experts.torch").measure(case(), "cpu")["eager"])
 
 
 def test_onnx_runtime_is_checked_and_timed_on_the_cpu(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module("gpu_experts_parity"), "PARITY_SHAPES", ("tiny-gelu",))
-    found = module("gpu_experts_ort").measure(case(), tmp_path, "cpu")
+    monkeypatch.setattr(part("experts.parity"), "PARITY_SHAPES", ("tiny-gelu",))
+    found = part("experts.onnxruntime").measure(case(), tmp_path, "cpu")
     assert found["parity"]["tiny-gelu"]["relative_rms_error"] < 1e-5
     check_speed(found)
 
 
 def test_the_case_is_described_with_its_bounds() -> None:
-    found = json.loads(json.dumps(module("gpu_experts").describe_case(case())))
+    found = json.loads(json.dumps(part("experts.sections").describe_case(case())))
     assert found["units"] == [[48, 96], [48, 96]]
     sizes = found["decode_bytes"]
     assert sizes["dense"] - sizes["chosen"] == found["gathered_bytes"]
@@ -157,7 +161,7 @@ def test_the_case_is_described_with_its_bounds() -> None:
 
 
 def test_another_choice_is_noticed() -> None:
-    parity = module("gpu_experts_parity")
+    parity = part("experts.parity")
     program = parity.tiny_program("tiny")
     name = next(n for n in program.weights if n.endswith("gate_proj.weight"))
     other = program.with_weights({name: program.weights[name].roll(1, 0)})
@@ -183,7 +187,7 @@ class StubRunner:
         self._entry = program.entries.get(phase) or program.main
 
     def zero_cache(self, batch: int) -> dict[str, torch.Tensor]:
-        return module("gpu_calls").random_cache(self._entry, batch, 0, "cpu")
+        return part("calls").random_cache(self._entry, batch, 0, "cpu")
 
     def feeds(self, tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -> Any:
         return language_feeds(self._entry, tokens, mask, cache)
@@ -195,7 +199,7 @@ class StubRunner:
 def test_engines_are_built_for_their_phases_checked_and_timed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    tested = module("gpu_experts_tensorrt")
+    tested = part("experts.tensorrt")
     programs: dict[Path, Program] = {}
     profiles: dict[str, tuple[str, ...]] = {}
 
@@ -231,7 +235,7 @@ def test_engines_of_both_sides_are_built_without_a_gpu(tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     subject = case()
     for side, program in subject.sides(torch.bfloat16, "cpu").items():
-        engines = module("gpu_experts_tensorrt").build_side(
+        engines = part("experts.tensorrt").build_side(
             program, tmp_path / side, "tensorrt_rtx", subject.lengths
         )
         assert all(engine.stat().st_size > 10_000 for engine in engines.values())
@@ -240,21 +244,21 @@ def test_engines_of_both_sides_are_built_without_a_gpu(tmp_path: Path) -> None:
 
 def test_keeping_all_units_compares_the_dense_program_with_itself() -> None:
     whole = case(experts_keep=1.0)
-    found = module("gpu_experts").describe_case(whole)
+    found = part("experts.sections").describe_case(whole)
     assert found["units"] == []
     assert found["bounds"][24]["weights"] == 1
-    check_speed(module("gpu_experts_torch").measure(whole, "cpu")["eager"])
+    check_speed(part("experts.torch").measure(whole, "cpu")["eager"])
 
 
 def test_too_large_an_export_is_skipped_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(module("gpu_programs").SkippedError, match="--max-onnx-gib is 1e-06"):
-        module("gpu_experts_ort").measure(case(max_onnx_gib=1e-6), tmp_path, "cpu")
+    with pytest.raises(part("guard").SkippedError, match="--max-onnx-gib is 1e-06"):
+        part("experts.onnxruntime").measure(case(max_onnx_gib=1e-6), tmp_path, "cpu")
     assert not list(tmp_path.iterdir())
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, out: Path, *options: str) -> dict[str, Any]:
     """What `gpu.py` writes where it takes the machine for one with a GPU."""
-    monkeypatch.setattr(module("gpu_machine"), "describe", lambda checkout: {"device": {}})
+    monkeypatch.setattr(module("shared.machine"), "describe", lambda checkout: {"device": {}})
     assert module("gpu").main(["--out", str(out), *options]) == 0
     return json.loads(out.read_text())
 
@@ -288,7 +292,7 @@ def test_a_checkpoint_keeps_its_own_weights(tmp_path: Path) -> None:
     for name, weight in sides["dense"].parameters().items():
         assert torch.equal(weight, tensors[name].bfloat16())
         assert sides["chosen"].weights[name] is weight
-    assert module("gpu_experts").describe_case(subject)["shape"] is None
+    assert part("experts.sections").describe_case(subject)["shape"] is None
 
 
 def test_lengths_without_a_token_are_refused() -> None:
@@ -298,15 +302,15 @@ def test_lengths_without_a_token_are_refused() -> None:
 
 @pytest.mark.parametrize("text", ["Failed to allocate memory for requested buffer", "OutOfMemory"])
 def test_a_library_without_memory_is_skipped(text: str) -> None:
-    skips = module("gpu_memory").out_of_memory_skips
-    with pytest.raises(module("gpu_programs").SkippedError, match=text), skips():
+    skips = part("memory").out_of_memory_skips
+    with pytest.raises(part("guard").SkippedError, match=text), skips():
         raise RuntimeError(text)
     with pytest.raises(RuntimeError, match="no such operator"), skips():
         raise RuntimeError("no such operator")
 
 
 def test_only_what_is_missing_or_too_large_is_skipped() -> None:
-    guarded = module("gpu_guard").guarded
+    guarded = part("guard").guarded
 
     def failing(error: Exception) -> Any:
         def run() -> None:

@@ -12,13 +12,13 @@ BENCH = Path(__file__).resolve().parents[3] / "tools" / "bench"
 @pytest.fixture
 def mutants(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(BENCH))
-    return importlib.import_module("mutants")
+    return importlib.import_module("mutations_bench.mutants")
 
 
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(BENCH))
-    return importlib.import_module("mutation_table")
+    return importlib.import_module("mutations_bench.table")
 
 
 def test_an_error_is_planted_and_taken_out_again(mutants: ModuleType) -> None:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpu_machine import describe
-
 from prunec.backends.torch import TorchRunner
 from prunec.frontend.calibration import (
     Author,
@@ -25,8 +23,9 @@ from prunec.passes.analysis.cost import measure
 from prunec.passes.contract import Context
 from prunec.passes.ir import Program, replaced_file
 from prunec.passes.manager import run_pipeline
+from shared.machine import describe
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def add_options(parser: argparse.ArgumentParser, results: Path, keeps: Sequence[float]) -> None:

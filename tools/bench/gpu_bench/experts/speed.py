@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
-from gpu_experts_bounds import StepBytes, generation_ms, reached
-from gpu_experts_case import SIDES, ExpertsCase, Lengths
-from gpu_memory import used_bytes
+
+from gpu_bench.experts.bounds import StepBytes, generation_ms, reached
+from gpu_bench.experts.case import SIDES, ExpertsCase, Lengths
+from gpu_bench.memory import used_bytes
 
 Values = Mapping[str, Any]
 """A library's tensors by the names of inputs."""

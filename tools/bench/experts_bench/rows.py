@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from quality_rows import Row
+from quality_bench.rows import Row
 
 from prunec.passes.spec import parse_pipeline
 

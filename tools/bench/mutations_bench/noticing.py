@@ -15,9 +15,10 @@ from types import CodeType, FrameType
 from typing import Any
 
 import pytest
-from mutants import COUPLING, Mutant
 
-ROOT = Path(__file__).resolve().parents[2]
+from mutations_bench.mutants import COUPLING, Mutant
+
+ROOT = Path(__file__).resolve().parents[3]
 GRAPHS = {"tokens": 160, "image": 80}
 FIRST_GRAPHS, MORE_GRAPHS = 6, 24
 """So many graphs that reach an error are tried before the small tests are, and after them."""

@@ -6,19 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from gpu_calls import entry_call, random_cache
-from gpu_parity import compare, walk_cached, walk_whole
-from gpu_programs import SIDES, Bench
-from gpu_timing import own_stream, time_generation, time_graphs, time_in_turn
 
+from gpu_bench.bench import SIDES, Bench
+from gpu_bench.calls import entry_call, random_cache
+from gpu_bench.parity import BFLOAT16, FLOAT32, compare, walk_cached, walk_whole
+from gpu_bench.timing import own_stream, time_generation, time_graphs, time_in_turn
 from prunec.backends.torch import TorchRunner
 from prunec.backends.torch.place import place
 from prunec.passes.ir import Program
-
-# Sums in another order, 30 layers deep; TF32 stays off.
-FLOAT32 = 1e-4
-# A bfloat16 has 8 bits: 0.4 % in each of some hundred roundings that partly cancel.
-BFLOAT16 = 0.1
 
 
 def cuda_runner(program: Program) -> TorchRunner:

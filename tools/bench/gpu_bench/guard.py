@@ -8,6 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 
+class SkippedError(Exception):
+    """A section cannot run on this machine; says what is missing."""
+
+
 def guarded(name: str, run: Callable[[], Any]) -> Any:
     """What `run` returns, or why it was ``skipped``, or how it ``failed`` with its trace.
 
@@ -30,12 +34,11 @@ def guarded(name: str, run: Callable[[], Any]) -> Any:
 
 
 def _reason_to_skip(error: Exception) -> str | None:
-    """By the names of the classes: their modules may be what cannot be imported."""
-    if type(error).__name__ == "SkippedError":
+    if isinstance(error, SkippedError):
         return str(error)
-    if type(error).__name__ == "OutOfMemoryError":
+    if type(error).__name__ == "OutOfMemoryError":  # its module may be what cannot be imported
         return f"out of device memory: {str(error).splitlines()[0]}"
-    is_ours = str(getattr(error, "name", "")).startswith(("prunec", "gpu_"))
+    is_ours = str(getattr(error, "name", "")).startswith(("prunec", "gpu_bench", "shared"))
     if isinstance(error, ModuleNotFoundError) and not is_ours:
         return f"not installed: {error.name}"
     return None

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from gpu_programs import SkippedError
+
+from gpu_bench.guard import SkippedError
 
 _GIB = 2**30
 _BESIDES = 1.15

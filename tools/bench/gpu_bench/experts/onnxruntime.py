@@ -9,15 +9,15 @@ from typing import Any
 
 import onnxruntime
 import torch
-from gpu_calls import random_cache, random_prompt
-from gpu_experts_case import ExpertsCase, Lengths
-from gpu_experts_files import Files, export_side
-from gpu_experts_parity import each_parity, tiny_program
-from gpu_experts_speed import Side, Values, held_bytes, measure_speed
-from gpu_memory import out_of_memory_skips, require_disk, require_memory
-from gpu_programs import SkippedError
-from gpu_timing import time_in_turn
 
+from gpu_bench.calls import random_cache, random_prompt
+from gpu_bench.experts.case import ExpertsCase, Lengths
+from gpu_bench.experts.files import Files, export_side
+from gpu_bench.experts.parity import each_parity, tiny_program
+from gpu_bench.experts.speed import Side, Values, held_bytes, measure_speed
+from gpu_bench.guard import SkippedError
+from gpu_bench.memory import out_of_memory_skips, require_disk, require_memory
+from gpu_bench.timing import time_in_turn
 from prunec.backends.ort import ExpertsOrtRunner, fold_cache
 from prunec.passes.analysis.cost import decoding_entry
 from prunec.passes.ir import DECODE, PREFILL, Entry, Program, Role, language_feeds
@@ -60,7 +60,7 @@ def _tiny_runner(folder: Path, device: str, shape: str) -> ExpertsOrtRunner:
 
 
 class OrtSide:
-    """The files of one program in ONNX Runtime. See `gpu_experts_speed.Side`.
+    """The files of one program in ONNX Runtime. See `gpu_bench.experts.speed.Side`.
 
     Args:
         program: Says what inputs and outputs mean.

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from gpu_parity import compare, walk_cached, walk_whole
-from gpu_programs import SIDES, Bench, SkippedError
-from gpu_timing import own_stream, time_generation, time_in_turn
-from gpu_torch import BFLOAT16
 
+from gpu_bench.bench import SIDES, Bench
+from gpu_bench.guard import SkippedError
+from gpu_bench.parity import BFLOAT16, compare, walk_cached, walk_whole
+from gpu_bench.timing import own_stream, time_generation, time_in_turn
 from prunec.backends.onnx import export_onnx
 from prunec.backends.tensorrt import (
     EngineError,

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_experts_bounds import paper_figures
-from gpu_experts_case import ExpertsCase
-from gpu_programs import Bench
 
+from gpu_bench.bench import Bench
+from gpu_bench.experts.bounds import paper_figures
+from gpu_bench.experts.case import ExpertsCase
 from prunec.passes.analysis.cost import measure
 from prunec.passes.ir.chosen import chosen_units
 
@@ -55,14 +55,14 @@ def describe_case(case: ExpertsCase) -> dict[str, Any]:
 
 def check_parity(bench: Bench) -> dict[str, Any]:
     """PyTorch on the GPU against the CPU; tiny models, whatever the shape."""
-    from gpu_experts_parity import check_torch
+    from gpu_bench.experts.parity import check_torch
 
     return check_torch("cuda")
 
 
 def measure_torch(bench: Bench) -> dict[str, Any]:
     """PyTorch, eager and as CUDA graphs."""
-    from gpu_experts_torch import measure as measure_part
+    from gpu_bench.experts.torch import measure as measure_part
 
     _free_device()
     return measure_part(bench.experts, "cuda")
@@ -70,7 +70,7 @@ def measure_torch(bench: Bench) -> dict[str, Any]:
 
 def measure_onnxruntime(bench: Bench) -> dict[str, Any]:
     """ONNX Runtime with the CUDA provider."""
-    from gpu_experts_ort import measure as measure_part
+    from gpu_bench.experts.onnxruntime import measure as measure_part
 
     _free_device()
     with tempfile.TemporaryDirectory(prefix="prunec-experts-") as folder:
@@ -88,7 +88,7 @@ def measure_tensorrt_rtx(bench: Bench) -> dict[str, Any]:
 
 
 def _measure_engines(bench: Bench, library: str) -> dict[str, Any]:
-    from gpu_experts_tensorrt import measure as measure_part
+    from gpu_bench.experts.tensorrt import measure as measure_part
 
     _free_device()
     with tempfile.TemporaryDirectory(prefix="prunec-experts-") as folder:

@@ -122,6 +122,6 @@ def _main() -> int:
 
 
 if __name__ == "__main__":
-    ROOT = Path(__file__).resolve().parents[2]
+    ROOT = Path(__file__).resolve().parents[3]
     sys.path[:0] = [str(ROOT / "tools" / "importroot"), str(ROOT / "tests")]
     raise SystemExit(_main())

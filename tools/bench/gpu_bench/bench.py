@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_experts_case import ExpertsCase
-from gpu_shapes import require_shape
 
+from gpu_bench.experts.case import ExpertsCase
+from gpu_bench.guard import SkippedError
+from gpu_bench.shapes import require_shape
 from prunec.frontend.export import trace_model
 from prunec.frontend.sources import find_checkpoint
 from prunec.passes.analysis.cost import measure
@@ -21,10 +22,6 @@ from prunec.passes.manager import run_pipeline
 from prunec.passes.spec import parse_pipeline
 
 SIDES = ("dense", "pruned")
-
-
-class SkippedError(Exception):
-    """A section cannot run on this machine; says what is missing."""
 
 
 class Bench:

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_calls import Tensors, random_cache, random_prompt
-from gpu_experts_case import ExpertsCase, Lengths
-from gpu_experts_files import Files, export_side
-from gpu_experts_parity import LENGTHS as PARITY_LENGTHS
-from gpu_experts_parity import PARITY_SHAPES, tiny_program
-from gpu_experts_speed import Side, held_bytes, measure_speed
-from gpu_memory import out_of_memory_skips, require_disk, require_memory
-from gpu_parity import compare
-from gpu_programs import SkippedError
-from gpu_timing import own_stream, time_in_turn
-from gpu_torch import BFLOAT16
 
+from gpu_bench.calls import Tensors, random_cache, random_prompt
+from gpu_bench.experts.case import ExpertsCase, Lengths
+from gpu_bench.experts.files import Files, export_side
+from gpu_bench.experts.parity import LENGTHS as PARITY_LENGTHS
+from gpu_bench.experts.parity import PARITY_SHAPES, tiny_program
+from gpu_bench.experts.speed import Side, held_bytes, measure_speed
+from gpu_bench.guard import SkippedError
+from gpu_bench.memory import out_of_memory_skips, require_disk, require_memory
+from gpu_bench.parity import BFLOAT16, compare
+from gpu_bench.timing import own_stream, time_in_turn
 from prunec.backends.tensorrt import (
     EngineError,
     EngineOptions,
@@ -103,7 +102,7 @@ def build_side(program: Program, folder: Path, library: str, lengths: Lengths) -
 
 
 class EngineSide:
-    """The engines of one program. See `gpu_experts_speed.Side`.
+    """The engines of one program. See `gpu_bench.experts.speed.Side`.
 
     Args:
         program: Says what inputs and outputs mean.

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from gpu_programs import Bench
 
+from gpu_bench.bench import Bench
 from prunec.backends.measure.latency import Ratio, Summary, Workload, compare_latency
 from prunec.backends.runner import Runner
 

@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from gpu_calls import Tensors, entry_call, random_cache, random_prompt
-from gpu_experts_case import ExpertsCase, Lengths
-from gpu_experts_speed import Timing, measure_speed
-from gpu_guard import guarded
-from gpu_timing import own_stream, time_graphs, time_in_turn
 
+from gpu_bench.calls import Tensors, entry_call, random_cache, random_prompt
+from gpu_bench.experts.case import ExpertsCase, Lengths
+from gpu_bench.experts.speed import Timing, measure_speed
+from gpu_bench.guard import guarded
+from gpu_bench.timing import own_stream, time_graphs, time_in_turn
 from prunec.backends.torch.place import place
 from prunec.passes.analysis.cost import decoding_entry
 from prunec.passes.ir import PREFILL, Entry, Program, Role
@@ -50,7 +50,7 @@ def _peak_bytes(side: TorchSide) -> dict[str, int]:
 
 
 class TorchSide:
-    """One program on a device. See `gpu_experts_speed.Side`.
+    """One program on a device. See `gpu_bench.experts.speed.Side`.
 
     Args:
         program: With one entry point, or with prefill and decode.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from gpu_experts_bounds import StepBytes, past_lengths
-from gpu_shapes import require_shape
-from gpu_weights import fill
 
+from gpu_bench.experts.bounds import StepBytes, past_lengths
+from gpu_bench.shapes import require_shape
+from gpu_bench.weights import fill
 from prunec.frontend.export import trace_config, trace_model
 from prunec.frontend.sources import find_checkpoint
 from prunec.passes.analysis.cost import measure

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from gpu_parity import compare, walk_cached, walk_whole
-from gpu_programs import SIDES, Bench, SkippedError
-from gpu_timing import time_generation
 
+from gpu_bench.bench import SIDES, Bench
+from gpu_bench.guard import SkippedError
+from gpu_bench.parity import compare, walk_cached, walk_whole
+from gpu_bench.timing import time_generation
 from prunec.backends.torch import TorchRunner
 
 # A float16 has 11 bits: 0.05 % in each of some hundred roundings that partly cancel.

@@ -10,12 +10,11 @@ from functools import cache
 from typing import Any
 
 import torch
-from gpu_experts_case import Lengths, choose_experts
-from gpu_parity import compare, walk_cached
-from gpu_shapes import SHAPES
-from gpu_torch import BFLOAT16, FLOAT32
-from gpu_weights import fill
 
+from gpu_bench.experts.case import Lengths, choose_experts
+from gpu_bench.parity import BFLOAT16, FLOAT32, compare, walk_cached
+from gpu_bench.shapes import SHAPES
+from gpu_bench.weights import fill
 from prunec.backends.runner import Runner
 from prunec.backends.torch import ExpertsRunner
 from prunec.backends.torch.place import place

@@ -1,0 +1,1 @@
+"""What `architectures.py` does with one architecture, and the table it writes."""

@@ -1,0 +1,1 @@
+"""The rows that `experts.py` compares, and the table it writes."""

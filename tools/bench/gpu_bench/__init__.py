@@ -1,0 +1,1 @@
+"""What `gpu.py` runs: sections on two subjects, and the tools that these share."""

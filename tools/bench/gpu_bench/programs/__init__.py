@@ -1,0 +1,1 @@
+"""Sections on the dense and the pruned program, one module for each library."""

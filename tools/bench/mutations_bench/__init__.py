@@ -1,0 +1,1 @@
+"""The errors that `mutations.py` plants, what has to notice them, and the table it writes."""

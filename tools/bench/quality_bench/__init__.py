@@ -1,0 +1,1 @@
+"""The rows that `quality.py` compares, and the table it writes."""
