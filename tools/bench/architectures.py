@@ -6,8 +6,8 @@
 
 Needs no network: the models are built from configurations. What is in the JSON file already is not
 run again; the Markdown table beside it is written anew each time. ``--torch-pruning`` lets that
-library (``pip install torch-pruning==1.6.1``) cut the same models. Exit code: 0, or 1 if a law
-does not hold, a trace fails or ONNX Runtime disagrees.
+library (``pip install torch-pruning==1.6.1``) cut the same models. Exit code: 0; 1 if a law does
+not hold, a trace fails or ONNX Runtime disagrees; 2 if there is no such architecture.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ RESULTS = ROOT / "tools" / "bench" / "results" / "architectures.json"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what is missing and write both files."""
+    options = _parse(arguments)
     known = import_module("support.architectures").ARCHITECTURES
-    options = _parse(arguments, sorted(known))
+    if unknown := sorted({*options.only} - {*known}):
+        print(f"no architectures {unknown}; there are {sorted(known)}", file=sys.stderr)
+        return 2
     warnings.simplefilter("ignore")  # of libraries, about their own future
     document = _load(options.out)
     found = document["architectures"]
@@ -54,10 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if bad else 0
 
 
-def _parse(arguments: list[str] | None, known: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Cut models of every architecture.")
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Cut models of every architecture.",
+        epilog="example: python tools/bench/architectures.py --only llama gpt2 --fresh",
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="JSON; a .md goes beside it")
-    parser.add_argument("--only", nargs="+", choices=known, metavar="NAME", help="these alone")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these alone")
     parser.add_argument("--fresh", action="store_true", help="run again what is there already")
     parser.add_argument("--seed", type=int, default=0, help="of selections and inputs")
     parser.add_argument("--torch-pruning", action="store_true", help="let it cut the same models")

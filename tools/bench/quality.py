@@ -1,4 +1,4 @@
-"""Prune a language model in many ways at several sizes and write what quality each leaves.
+r"""Prune a language model in many ways at several sizes and write what quality each leaves.
 
     python tools/bench/quality.py --text wiki.test.raw --calibration wiki.valid.raw
     python tools/bench/quality.py --text wiki.test.raw --calibration wiki.valid.raw \
@@ -21,45 +21,49 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from quality_bench import rows
+from shared.options import add_options
+from shared.row import Row
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tools" / "importroot"), str(Path(__file__).parent)]
+sys.path.insert(0, str(ROOT / "tools" / "importroot"))
 RESULTS = ROOT / "tools" / "bench" / "results" / "quality.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the rows that are missing and write all files."""
-    rows = import_module("quality_bench.rows")
+    options = _parse(arguments)
+    wanted = list(_wanted(options))
     shared = import_module("shared.subject")
-    options = _parse(arguments, rows, shared)
     bench = _Bench(options, shared.Subject(options))
-    wanted = list(_wanted(options, rows))
     shared.fill(options, wanted, bench.subject.protocol(), bench.run, _write)
     return 0
 
 
-def _parse(arguments: list[str] | None, rows: Any, shared: Any) -> argparse.Namespace:
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0],
         epilog=__doc__.split("\n\n")[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    shared.add_options(parser, RESULTS, [0.9, 0.8, 0.7, 0.5])
+    add_options(parser, RESULTS, [0.9, 0.8, 0.7, 0.5])
     parser.add_argument("--questions", type=Path, help="folder of .jsonl multiple-choice tasks")
     parser.add_argument("--question-count", type=int, help="of each task; all where not given")
     parser.add_argument("--recipes", nargs="+", choices=sorted(rows.RECIPES), help="these alone")
-    parser.add_argument("--criteria", nargs="+", default=list(rows.CRITERIA), metavar="NAME")
+    parser.add_argument("--criteria", nargs="+", metavar="NAME", help="all where not given")
     parser.add_argument("--repairs", nargs="+", choices=list(rows.REPAIRS), default=[*rows.REPAIRS])
     parser.add_argument("--methods", nargs="+", choices=list(rows.METHODS), default=[*rows.METHODS])
     return parser.parse_args(arguments)
 
 
-def _wanted(options: argparse.Namespace, rows: Any) -> Iterator[Any]:
-    yield rows.Row("dense", 1.0, ())
+def _wanted(options: argparse.Namespace) -> Iterator[Row]:
+    yield Row("dense", 1.0, "")
+    criteria = options.criteria or rows.all_criteria()
     for keep in options.keeps:
         if options.recipes:
             yield from (rows.recipe_row(name, keep) for name in options.recipes)
         else:
-            yield from rows.grid(keep, options.criteria, options.methods, options.repairs)
+            yield from rows.grid(keep, criteria, options.methods, options.repairs)
 
 
 class _Bench:
@@ -71,7 +75,7 @@ class _Bench:
         self._measure = import_module("prunec.backends.measure")
         self._answers: dict[str, Any] = {}
 
-    def run(self, row: Any, known: dict[str, Any] | None) -> dict[str, Any]:
+    def run(self, row: Row, known: dict[str, Any] | None) -> dict[str, Any]:
         """Prune as the row says and measure the result, unless it is known."""
         if known is not None:
             return known
@@ -86,12 +90,12 @@ class _Bench:
             "choices": self._choices(runner, row),
         }
 
-    def _choices(self, runner: Any, row: Any) -> dict[str, Any]:
+    def _choices(self, runner: Any, row: Row) -> dict[str, Any]:
         """Accuracy on each task, and the difference to the dense model item by item."""
         if self._options.questions is None:
             return {}
         result = {}
-        for name, normalised in import_module("quality_bench.rows").TASKS.items():
+        for name, normalised in rows.TASKS.items():
             asked = self._measure.read_questions(
                 self._options.questions / f"{name}.jsonl", self._options.question_count
             )
@@ -109,7 +113,7 @@ class _Bench:
             }
         return result
 
-    def _dense_answers(self, name: str, found: Any, asked: Any, row: Any) -> Any:
+    def _dense_answers(self, name: str, found: Any, asked: Any, row: Row) -> Any:
         if row.name == "dense":
             return found
         runner = import_module("prunec.backends.torch").TorchRunner(self.subject.dense)

@@ -114,6 +114,15 @@ def test_what_is_there_is_not_run_again(
     assert "| gpt2 |" in out.with_suffix(".md").read_text()
 
 
+def test_an_unknown_architecture_is_refused_with_those_that_there_are(
+    bench: ModuleType, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "architectures.json"
+    assert bench.main(["--out", str(out), "--only", "llama", "nonsense"]) == 2
+    assert "no architectures ['nonsense']; there are ['albert'," in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.mark.slow
 def test_one_architecture_goes_through_everything(table: ModuleType) -> None:
     found = importlib.import_module("architectures_bench.checks").check_architecture("opt", seed=0)

@@ -75,3 +75,9 @@ def test_the_model_can_write_its_own_calibration_text(quality: ModuleType, tmp_p
     document = json.loads((tmp_path / "quality.json").read_text())
     assert document["protocol"]["calibration"]["source"] == "self"
     assert "best-without-training keep=0.8" in document["rows"]
+
+
+def test_an_unknown_criterion_is_refused_before_the_model_is_opened(quality: ModuleType) -> None:
+    given = ["--model", "absent", "--text", "absent", "--calibration", "absent"]
+    with pytest.raises(ValueError, match=r"no criteria \['nonsense'\] of units; there are"):
+        quality.main([*given, "--criteria", "wanda", "nonsense"])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from quality_bench.rows import Row
-
-from prunec.passes.spec import parse_pipeline
+from shared.row import Row
 
 _RATES = (
     "clean,score{criterion=obs-fisher kinds=ffn-channel},"
@@ -56,9 +54,9 @@ def rows(names: Sequence[str], keeps: Sequence[float], feed_forward: float) -> I
     unknown = [name for name in names if name not in PIPELINES]
     if unknown:
         raise ValueError(f"no rows {unknown}; there are {list(PIPELINES)}")
-    yield Row("dense", 1.0, ())
+    yield Row("dense", 1.0, "")
     for keep in keeps:
         block = 1 - (1 - keep) * feed_forward
         for name in names:
             spec = PIPELINES[name].replace("K", f"{keep:g}").replace("B", f"{block:.6f}")
-            yield Row(name, keep, parse_pipeline(spec))
+            yield Row(name, keep, spec)

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from prunec.passes.analysis.importance import CRITERIA as KNOWN
-from prunec.passes.analysis.importance import Score
-from prunec.passes.contract import Pass
-from prunec.passes.plan import Allocate
-from prunec.passes.repair import CompensateBias, Reconstruct, Refit
-from prunec.passes.spec import format_pipeline
-from prunec.passes.surgery import RemoveStructures
+from shared.row import Row
 
-CRITERIA = tuple(name for name, found in KNOWN.items() if not found.scores_branches)
-METHODS: dict[str, dict[str, Any]] = {"uniform": {}, "global": {"method": "global"}}
-REPAIRS: dict[str, tuple[Pass, ...]] = {
-    "none": (),
-    "bias": (CompensateBias(),),
-    "refit": (Refit(),),
-    "reconstruct": (Refit(), Reconstruct()),
+METHODS = {"uniform": "", "global": " method=global"}
+REPAIRS = {
+    "none": "",
+    "bias": ",compensate-bias",
+    "refit": ",refit",
+    "reconstruct": ",refit,reconstruct",
 }
-_LOSSES = ("obs-fisher",)  # criteria whose scores are losses in one unit for all layers
+_OF_LOSSES = {"obs-fisher": " standardise=none"}
+"""Criteria whose scores are losses in one unit for all layers, and what ``global`` adds there."""
+_BEST = (
+    "score{criterion=obs-fisher},allocate{keep=K method=global standardise=none},remove-structures"
+)
+RECIPES = {
+    "best": f"{_BEST}{REPAIRS['reconstruct']}",
+    "best-without-training": f"{_BEST}{REPAIRS['refit']}",
+}
+"""Pipelines by name; K stands for the share of the block parameters that stays."""
 TASKS = {
     "boolq": False,
     "piqa": True,
@@ -35,58 +35,36 @@ TASKS = {
 """The tasks, and whether their likelihoods are divided by the characters."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One way to prune to one size."""
+def all_criteria() -> list[str]:
+    """The criteria that score units, by name."""
+    from prunec.passes.analysis.importance import CRITERIA
 
-    name: str
-    keep: float
-    passes: tuple[Pass, ...]
-
-    @property
-    def key(self) -> str:
-        """Under which the result is kept."""
-        return f"{self.name} keep={self.keep:g}"
-
-    def to_json(self) -> dict[str, Any]:
-        """What identifies it."""
-        return {"name": self.name, "keep": self.keep, "pipeline": format_pipeline(self.passes)}
+    return [name for name, found in CRITERIA.items() if not found.scores_branches]
 
 
 def grid(
     keep: float, criteria: Sequence[str], methods: Sequence[str], repairs: Sequence[str]
 ) -> Iterator[Row]:
-    """Every criterion, allocation and repair on FFN channels, which is what the peers cut."""
+    """Every criterion, allocation and repair on FFN channels, which is what the peers cut.
+
+    Raises:
+        ValueError: there is no such criterion.
+    """
+    if unknown := sorted(set(criteria) - set(all_criteria())):
+        raise ValueError(f"no criteria {unknown} of units; there are {all_criteria()}")
     for criterion in criteria:
         for method in methods:
+            options = METHODS[method]
+            options += _OF_LOSSES.get(criterion, "") if method == "global" else ""
             for repair in repairs:
-                options = dict(METHODS[method])
-                if method == "global" and criterion in _LOSSES:
-                    options["standardise"] = "none"
-                passes = (
-                    Score(criterion, ("ffn-channel",)),
-                    Allocate(keep=keep, kinds=("ffn-channel",), **options),
-                    RemoveStructures(),
-                    *REPAIRS[repair],
+                pipeline = (
+                    f"score{{criterion={criterion} kinds=ffn-channel}},"
+                    f"allocate{{keep={keep} kinds=ffn-channel{options}}},"
+                    f"remove-structures{REPAIRS[repair]}"
                 )
-                yield Row(f"{criterion} {method} {repair}", keep, passes)
-
-
-def _best(keep: float, *repairs: Pass) -> tuple[Pass, ...]:
-    return (
-        Score("obs-fisher"),
-        Allocate(keep=keep, method="global", standardise="none"),
-        RemoveStructures(),
-        *repairs,
-    )
-
-
-RECIPES = {
-    "best": lambda keep: _best(keep, Refit(), Reconstruct()),
-    "best-without-training": lambda keep: _best(keep, Refit()),
-}
+                yield Row(f"{criterion} {method} {repair}", keep, pipeline)
 
 
 def recipe_row(name: str, keep: float) -> Row:
     """A named recipe at one size."""
-    return Row(name, keep, RECIPES[name](keep))
+    return Row(name, keep, RECIPES[name].replace("K", str(keep)))

