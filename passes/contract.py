@@ -26,6 +26,10 @@ class PassError(Exception):
     """A pass cannot do what it was asked; the program is as it was."""
 
 
+class PlanError(Exception):
+    """A plan cannot be read, or does not fit the program that it is applied to."""
+
+
 def _silent(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
     return iter(items)
 

@@ -51,7 +51,7 @@ def stream_moments(
     *,
     with_second: bool = False,
 ) -> Iterator[tuple[Contraction, Moments]]:
-    """Give the moments of one contraction after another, on dense inputs.
+    """Give the moments of one contraction after another.
 
     All batches advance to a contraction before any goes past it, so what is in memory at once is
     the moments of one contraction and the activations that later ones need.

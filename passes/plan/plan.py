@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 
 from prunec.passes.analysis.coupling import Coupling, Structure
+from prunec.passes.contract import PlanError
 from prunec.passes.ir import Program, replaced_file
 from prunec.passes.ir.axes import Atom
 from prunec.passes.ir.selection import Kept, PerUnit
 
 FORMAT = 1
-
-
-class PlanError(Exception):
-    """A plan cannot be read, or does not fit the program that it is applied to."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ import torch
 from torch.fx import Graph, Node
 
 from prunec.passes.analysis.contractions import Contraction
+from prunec.passes.analysis.narrowed import Narrowed
 from prunec.passes.analysis.statistics import stream_moments
 from prunec.passes.contract import Context, Pass
 from prunec.passes.ir import Entry, Program, propagate
 from prunec.passes.ir.shapes import add_weight, copy_graph
-from prunec.passes.repair.narrowed import Narrowed, narrowed_contractions
+from prunec.passes.repair.narrowed import narrowed_contractions
 
 aten = torch.ops.aten
 

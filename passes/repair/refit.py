@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
+from prunec.passes.analysis.narrowed import Narrowed
 from prunec.passes.analysis.ridge import ridge_of
 from prunec.passes.contract import Context, Pass, PassError
 from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
-from prunec.passes.repair.narrowed import Narrowed, narrowed_contractions
+from prunec.passes.repair.narrowed import narrowed_contractions
 
 _BATCH = 8  # windows a forward pass
 

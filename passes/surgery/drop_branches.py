@@ -9,8 +9,9 @@ import torch
 from torch.fx import Graph, Node
 
 from prunec.passes.analysis.coupling import Coupling
+from prunec.passes.analysis.coupling.branches import dropped_branches
 from prunec.passes.ir import Entry, Program, Role
-from prunec.passes.ir.selection import PerUnit, Selection
+from prunec.passes.ir.selection import Selection
 
 aten = torch.ops.aten
 
@@ -26,12 +27,7 @@ def drop_branches(
         coupling: Has the branches.
         selection: Which of them stay.
     """
-    dropped = []
-    for found in coupling.branches:
-        stays = selection.get(found.atom)
-        if stays is not None and not isinstance(stays, PerUnit):
-            gone = set(range(found.atom.size)) - {int(i) for i in stays}
-            dropped += [found.branches[i] for i in sorted(gone)]
+    dropped = dropped_branches(coupling.branches, selection)
     if not dropped:
         return after
     ((name, entry),) = after.entries.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch.fx import Node
 from prunec.passes.analysis.coupling.site import Walk
 from prunec.passes.ir import Entry, Program, Role
 from prunec.passes.ir.axes import Atom, leaves
+from prunec.passes.ir.selection import PerUnit, Selection
 
 aten = torch.ops.aten
 
@@ -25,6 +26,7 @@ class Branch:
         branch: The operand that goes.
         parameters: The parameters that nothing else reads, with their sizes.
         kv_bytes: Cache bytes per token that go with it.
+        own: The nodes that go with it: nothing else reads them.
     """
 
     add: Node
@@ -32,6 +34,7 @@ class Branch:
     branch: Node
     parameters: Mapping[str, int]
     kv_bytes: int
+    own: frozenset[Node]
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,17 @@ def find_branches(program: Program, walk: Walk) -> tuple[Branches, ...]:
     return tuple(Branches(Atom(len(found)), tuple(found)) for found in streams.values())
 
 
+def dropped_branches(found: Sequence[Branches], selection: Selection) -> list[Branch]:
+    """The branches that a selection does not leave, those of each stream in graph order."""
+    dropped = []
+    for branches in found:
+        stays = selection.get(branches.atom)
+        if stays is not None and not isinstance(stays, PerUnit):
+            gone = set(range(branches.atom.size)) - {int(i) for i in stays}
+            dropped += [branches.branches[i] for i in sorted(gone)]
+    return dropped
+
+
 def _channels(walk: Walk, node: Node) -> int:
     """The last dimension that can be named: the width of a stream of tokens or of an image."""
     free = [d for d, a in enumerate(walk.axes[node]) if any(not x.refusal for x in leaves(a))]
@@ -82,7 +96,7 @@ def _branch(program: Program, entry: Entry, add: Node, order: Mapping[Node, int]
     }
     if not parameters:
         return None
-    return Branch(add, stream, branch, parameters, _kv_bytes(entry, own))
+    return Branch(add, stream, branch, parameters, _kv_bytes(entry, own), frozenset(own))
 
 
 def _read_by_nothing_else(

@@ -24,7 +24,7 @@ from prunec.passes.ir.axes import Atom, RefinementError, Refusal, refuse, size
 from prunec.passes.ir.shapes import example_size, is_tensor
 
 aten = torch.ops.aten
-_TAKES_ONLY_DTYPE_FROM_SECOND = (aten.to.other, aten.type_as.default)
+TAKES_ONLY_DTYPE_FROM_SECOND = (aten.to.other, aten.type_as.default)
 # A weight stays one whatever its rows are chosen by: an expert's.
 _CHOOSES_FROM_FIRST = (aten.index.Tensor, aten.index_select.default)
 
@@ -138,7 +138,7 @@ def _refuse_call(walk: Walk, node: Node, reason: str) -> Any:
 def _mark_learned(walk: Walk, node: Node) -> None:
     """Note whether a parameter stands behind the node, and whether it is still one."""
     first = node.all_input_nodes[:1]
-    operands = first if node.target in _TAKES_ONLY_DTYPE_FROM_SECOND else node.all_input_nodes
+    operands = first if node.target in TAKES_ONLY_DTYPE_FROM_SECOND else node.all_input_nodes
     if any(operand in walk.learned for operand in operands):
         walk.learned.add(node)
     sources = first if node.target in _CHOOSES_FROM_FIRST else operands

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from prunec.passes.analysis.coupling import Coupling, Structure
 from prunec.passes.analysis.coupling.branches import Branch
-from prunec.passes.analysis.importance.scores import Criterion, Scores
+from prunec.passes.analysis.importance.scores import InputsCriterion, Scores
 from prunec.passes.contract import Context, PassError
 from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
@@ -19,7 +19,7 @@ _BATCH = 8  # windows a forward pass
 
 
 @final
-class BlockInfluence(Criterion):
+class BlockInfluence(InputsCriterion):
     """One minus the mean cosine, over tokens, of the stream before and after a branch is added.
 
     The paper's layers are whole decoder layers; here each branch of the stream, attention or
@@ -30,14 +30,15 @@ class BlockInfluence(Criterion):
     source = "Men et al. 2024, arXiv 2403.03853 (ShortGPT), eq. 1"
     scores_branches = True
 
-    def score(
+    def score_on(
         self,
+        fed: Program,
         program: Program,
         coupling: Coupling,
         structures: Sequence[Structure],
         context: Context,
     ) -> Scores:
-        """See `Criterion.score`.
+        """See `InputsCriterion.score_on`.
 
         Raises:
             PassError: there is no text, or a stream is not finite; names the node.
@@ -47,7 +48,7 @@ class BlockInfluence(Criterion):
         by_atom = {found.atom: found.branches for found in coupling.branches}
         wanted = {b.add: b for s in structures for b in by_atom[s.atom]}
         ordered = [wanted[node] for node in program.main.graph.nodes if node in wanted]
-        run = StagedRun(program, program.main, feeds, [b.add.name for b in ordered])
+        run = StagedRun(fed, fed.main, feeds, [b.add.name for b in ordered])
         influence = {
             branch.add: _influence(run, branch, len(feeds))
             for branch in context.progress(ordered, "Block influence", len(ordered))
@@ -68,7 +69,7 @@ def _influence(run: StagedRun, branch: Branch, batches: int) -> float:
     total, tokens = 0.0, 0
     for batch in range(batches):
         node = run.advance(branch.add.name, batch)
-        before = run.operand(node, node.args.index(branch.stream), batch)
+        before = run.operand(node, branch.add.args.index(branch.stream), batch)
         cosines = F.cosine_similarity(before.double(), run.peek(node, batch).double(), dim=-1)
         total += float(cosines.sum())
         tokens += cosines.numel()

@@ -12,7 +12,7 @@ import torch
 
 from prunec.passes.analysis.contractions import Contraction, contractions
 from prunec.passes.analysis.coupling import Coupling, Structure
-from prunec.passes.analysis.importance.scores import Criterion, Scores
+from prunec.passes.analysis.importance.scores import InputsCriterion, Scores
 from prunec.passes.analysis.statistics import Moments, stream_moments
 from prunec.passes.contract import Context, PassError
 from prunec.passes.ir import Entry, Program
@@ -52,7 +52,7 @@ class Consumer:
         return self.matrix.double().square().sum(0)
 
 
-class ConsumerCriterion(Criterion):
+class ConsumerCriterion(InputsCriterion):
     """Score units by what the contractions that sum over them are given. Needs text."""
 
     needs_second_moments: ClassVar[bool] = False
@@ -65,17 +65,21 @@ class ConsumerCriterion(Criterion):
         """What the consumers of a contraction are given as its matrix: [out, in]."""
         return matrix
 
-    def score(
+    def score_on(
         self,
+        fed: Program,
         program: Program,
         coupling: Coupling,
         structures: Sequence[Structure],
         context: Context,
     ) -> Scores:
-        """See `Criterion.score`. A structure is scored as soon as its last consumer has run."""
+        """See `InputsCriterion.score_on`.
+
+        A structure is scored as soon as its last consumer has run.
+        """
         readers = require_readers(program.main, structures)
         stream = stream_moments(
-            program,
+            fed,
             in_order(readers, program.main),
             context,
             f"criterion={self.name}",

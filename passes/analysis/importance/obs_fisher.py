@@ -33,18 +33,19 @@ class ObsFisher(ObsGreedy):
     def __init__(self) -> None:
         self._factors: Mapping[Contraction, torch.Tensor] = {}
 
-    def score(
+    def score_on(
         self,
+        fed: Program,
         program: Program,
         coupling: Coupling,
         structures: Sequence[Structure],
         context: Context,
     ) -> Scores:
-        """See `Criterion.score`."""
+        """See `InputsCriterion.score_on`."""
         wanted = in_order(require_readers(program.main, structures), program.main)
-        moments = output_sensitivities(program, wanted, context, f"criterion={self.name}")
+        moments = output_sensitivities(fed, wanted, context, f"criterion={self.name}")
         self._factors = {contraction: _root(moments[contraction]) for contraction in wanted}
-        return super().score(program, coupling, structures, context)
+        return super().score_on(fed, program, coupling, structures, context)
 
     def weigh(self, contraction: Contraction, matrix: torch.Tensor) -> torch.Tensor:
         """See `ConsumerCriterion.weigh`."""

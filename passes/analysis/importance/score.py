@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prunec.passes.analysis.coupling import Coupling, find_structures
+from prunec.passes.analysis.coupling import Coupling, Structure, find_structures
 from prunec.passes.analysis.importance.activation import Activation
 from prunec.passes.analysis.importance.block_influence import BlockInfluence
 from prunec.passes.analysis.importance.flap import Flap
@@ -14,15 +15,17 @@ from prunec.passes.analysis.importance.obs import ObsLoss
 from prunec.passes.analysis.importance.obs_fisher import ObsFisher
 from prunec.passes.analysis.importance.obs_greedy import ObsGreedy
 from prunec.passes.analysis.importance.saap import Saap
-from prunec.passes.analysis.importance.scores import Criterion, Scores
+from prunec.passes.analysis.importance.scores import Criterion, InputsCriterion, Scores
 from prunec.passes.analysis.importance.stored import scored_once
 from prunec.passes.analysis.importance.taylor import Taylor
 from prunec.passes.analysis.importance.taylor_mixed import TaylorMixed
 from prunec.passes.analysis.importance.taylor_second import TaylorSecond
 from prunec.passes.analysis.importance.taylor_vector import TaylorVector
 from prunec.passes.analysis.importance.wanda import Wanda
-from prunec.passes.contract import Context, Pass, PassError
+from prunec.passes.analysis.masked import masked_program
+from prunec.passes.contract import Context, Pass, PassError, PlanError, explained
 from prunec.passes.ir import Program
+from prunec.passes.ir.selection import PerUnit, Selection
 
 _ALL: tuple[type[Criterion], ...] = (
     Magnitude,
@@ -41,6 +44,8 @@ _ALL: tuple[type[Criterion], ...] = (
     BlockInfluence,
 )
 CRITERIA: dict[str, type[Criterion]] = {criterion.name: criterion for criterion in _ALL}
+_OF_INPUTS = sorted(found.name for found in _ALL if issubclass(found, InputsCriterion))
+_INPUTS = ("dense", "pruned")
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,18 @@ class Score(Pass):
     Several in a row add up: each kind may have a criterion of its own. Where the run has a cache,
     scores are stored there under a digest of all that they depend on.
 
+    With ``inputs=pruned`` each layer is measured on what the layers before it return without the
+    units that the plan of this run removes, as in ``score,allocate,score{inputs=pruned},allocate``.
+    Its own units are all there to be measured, also those that the plan removes. Statistics are
+    those of one contraction at a time.
+
     Changes: nothing; the scores are left in ``context.scores``.
     Keeps: the program, as the same object.
 
     Raises:
-        PassError: no structure of these kinds, or the criterion lacks what it measures on.
+        PassError: no structure of these kinds, the criterion lacks what it measures on, or for
+            pruned inputs there is no plan, not one of this program, or one that removes units
+            which not only linear layers sum over.
     """
 
     name = "score"
@@ -64,13 +76,19 @@ class Score(Pass):
     criterion: str = "activation"
     kinds: tuple[str, ...] = ("kv-group", "head", "ffn-channel")
     inputs: str = "dense"
-    """What the layers are given while they are measured: ``dense``, those of the whole model."""
+    """What the layers are given while they are measured: ``dense``, what the whole model gives
+    them, or ``pruned``, what the plan of an allocate before leaves of that."""
 
     def __post_init__(self) -> None:
         if self.criterion not in CRITERIA:
             raise ValueError(f"criterion={self.criterion!r}: choose one of {sorted(CRITERIA)}")
-        if self.inputs != "dense":
-            raise ValueError(f"inputs={self.inputs!r}: only dense inputs are measured")
+        if self.inputs not in _INPUTS:
+            raise ValueError(f"inputs={self.inputs!r}: choose one of {_INPUTS}")
+        if self.inputs == "pruned" and not issubclass(CRITERIA[self.criterion], InputsCriterion):
+            raise ValueError(
+                f"inputs=pruned is for criteria of what layers are given, and "
+                f"criterion={self.criterion} is none: choose one of {_OF_INPUTS}"
+            )
         if CRITERIA[self.criterion].scores_branches:
             if self.kinds != ("layer",):
                 raise ValueError(f"criterion={self.criterion} scores kinds=layer and no other")
@@ -85,15 +103,47 @@ class Score(Pass):
         if not structures:
             there = sorted({s.kind for s in coupling.structures})
             raise PassError(f"no structure of the kinds {self.kinds}; this program has {there}")
-        criterion = CRITERIA[self.criterion]()
+        selection = self._selection(program, coupling, context)
         scores = scored_once(
             program,
-            (self.criterion, *sorted(self.kinds), self.inputs),
+            (self.criterion, *sorted(self.kinds), self.inputs, *_spelled(selection, coupling)),
             context,
-            lambda: criterion.score(program, coupling, structures, context),
+            lambda: self._measure(program, coupling, structures, selection, context),
         )
         context.scores = _added(context.scores, scores, coupling)
         return program
+
+    def _selection(self, program: Program, coupling: Coupling, context: Context) -> Selection:
+        """What is left of the layers that feed others."""
+        if self.inputs == "dense":
+            return {}
+        if context.plan is None:
+            raise PassError(
+                "inputs=pruned measures on what a plan leaves and this run has none yet: put "
+                "score,allocate before it"
+            )
+        with explained(PlanError, "inputs=pruned is for the program of the plan, before its cut"):
+            return context.plan.selection(program, coupling)
+
+    def _measure(
+        self,
+        program: Program,
+        coupling: Coupling,
+        structures: Sequence[Structure],
+        selection: Selection,
+        context: Context,
+    ) -> Scores:
+        criterion = CRITERIA[self.criterion]()
+        if not isinstance(criterion, InputsCriterion):
+            return criterion.score(program, coupling, structures, context)
+        fed = masked_program(program, coupling, selection)
+        return criterion.score_on(fed, program, coupling, structures, context)
+
+
+def _spelled(selection: Selection, coupling: Coupling) -> list[str]:
+    """A selection as text, the same for equal ones."""
+    tables = {a: k.table if isinstance(k, PerUnit) else k for a, k in selection.items()}
+    return [f"{s.name}={tables[s.atom].tolist()}" for s in coupling.structures if s.atom in tables]
 
 
 def _added(before: Scores | None, scores: Scores, coupling: Coupling) -> Scores:

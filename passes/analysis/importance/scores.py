@@ -59,6 +59,34 @@ class Criterion(ABC):
         """
 
 
+class InputsCriterion(Criterion):
+    """Scores by what layers are given, be it by the whole program or by what a plan leaves."""
+
+    @abstractmethod
+    def score_on(
+        self,
+        fed: Program,
+        program: Program,
+        coupling: Coupling,
+        structures: Sequence[Structure],
+        context: Context,
+    ) -> Scores:
+        """See `Criterion.score`; `fed` runs in place of the program and has nodes of its names.
+
+        Weights that are scored are the program's: those of `fed` may lack some units.
+        """
+
+    def score(
+        self,
+        program: Program,
+        coupling: Coupling,
+        structures: Sequence[Structure],
+        context: Context,
+    ) -> Scores:
+        """See `Criterion.score`."""
+        return self.score_on(program, program, coupling, structures, context)
+
+
 def sum_over_units(
     values: torch.Tensor, member: Member, structure: Structure, coupling: Coupling
 ) -> torch.Tensor:
