@@ -21,6 +21,7 @@ OWN = {
     "compensate-bias": "prunec.passes.repair:CompensateBias",
     "refit": "prunec.passes.repair:Refit",
     "reconstruct": "prunec.passes.repair:Reconstruct",
+    "match-logits": "prunec.passes.repair:MatchLogits",
     "use-plain-operators": "prunec.passes.cleanup:UsePlainOperators",
     "drop-no-ops": "prunec.passes.cleanup:DropNoOps",
     "merge-duplicates": "prunec.passes.cleanup:MergeDuplicates",

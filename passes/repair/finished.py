@@ -22,12 +22,16 @@ class FinishedWindows:
     Args:
         context: Its cache folder, text and reference count. Without a folder nothing is kept.
         training: How they are trained.
-        batch: Texts a step.
+        options: What else they depend on.
         program: What is repaired.
     """
 
-    def __init__(self, context: Context, training: Training, batch: int, program: Program) -> None:
-        self._folder = None if context.cache is None else _folder(context, training, batch, program)
+    def __init__(
+        self, context: Context, training: Training, options: tuple[int, ...], program: Program
+    ) -> None:
+        self._folder = (
+            None if context.cache is None else _folder(context, training, options, program)
+        )
 
     def read(self, place: int) -> dict[str, torch.Tensor] | None:
         """What an earlier run made of a window; None where it has not come that far."""
@@ -50,10 +54,12 @@ class FinishedWindows:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _folder(context: Context, training: Training, batch: int, program: Program) -> Path:
+def _folder(
+    context: Context, training: Training, options: tuple[int, ...], program: Program
+) -> Path:
     assert context.cache is not None
     assert context.reference is not None
-    digest = hashlib.sha256(repr((training, batch, torch.__version__)).encode())
+    digest = hashlib.sha256(repr((training, options, torch.__version__)).encode())
     for part in (program, context.reference):
         digest.update(context.analyse(digest_program, part))
     digest.update(digest_tensor(context.require_calibration("reconstruct")))

@@ -12,10 +12,8 @@ from prunec.passes.contract import Context, Pass, PassError
 from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
 from prunec.passes.repair.finished import FinishedWindows
-from prunec.passes.repair.training import Example, Training
+from prunec.passes.repair.training import PRECISIONS, Example, Training
 from prunec.passes.repair.windows import Window, find_windows
-
-_PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,8 @@ class Reconstruct(Pass):
             raise ValueError("epochs, batch and span are at least 1")
         if self.learning_rate <= 0 or self.minutes <= 0:
             raise ValueError("learning_rate and minutes are above 0")
-        if self.precision not in _PRECISIONS:
-            raise ValueError(f"precision={self.precision!r}: choose one of {_PRECISIONS}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision={self.precision!r}: choose one of {PRECISIONS}")
 
     def apply(self, program: Program, context: Context) -> Program:
         """See the class."""
@@ -81,10 +79,10 @@ class Reconstruct(Pass):
             [language_feeds(context.reference.main, batch) for batch in text.split(self.batch)],
             results,
         )
-        training = Training(self.epochs, self.learning_rate, context.seed, self._is_half())
+        training = Training(self.epochs, self.learning_rate, context.seed, self.precision)
         clock = _Clock(60 * self.minutes, len(windows))
         changed: dict[str, torch.Tensor] = {}
-        finished = FinishedWindows(context, training, self.batch, program)
+        finished = FinishedWindows(context, training, (self.batch, self.span), program)
         cut_short = 0
         for place, window in enumerate(context.progress(windows, "Reconstruct", len(windows))):
             seconds = clock.share()
@@ -92,7 +90,9 @@ class Reconstruct(Pass):
             if trained is None:
                 examples = [_example(run, aims, window, batch) for batch in range(len(feeds))]
                 learned = [name for name in window.own_weights() if name not in program.buffers]
-                trained, is_whole = training.train(window, run.weights, learned, examples, seconds)
+                trained, is_whole = training.train(
+                    window, run.weights, learned, examples, _relative_error, seconds
+                )
                 if is_whole:
                     finished.write(place, trained)
                 cut_short += not is_whole
@@ -105,14 +105,6 @@ class Reconstruct(Pass):
                 "were trained for fewer epochs than asked, how many depends on this machine"
             )
         return program.with_weights(changed)
-
-    def _is_half(self) -> bool:
-        return self.precision == "bfloat16" or (self.precision == "auto" and _is_half_fast())
-
-
-def _is_half_fast() -> bool:
-    """Whether this processor multiplies matrices of bfloat16 several times as fast."""
-    return bool(torch.cpu._is_amx_tile_supported())
 
 
 class _Clock:
@@ -135,3 +127,10 @@ def _example(run: StagedRun, aims: StagedRun, window: Window, batch: int) -> Exa
     run.advance(window.nodes[0].name, batch)
     given = {node: run.read(node, batch) for node in window.given}
     return given, aims.peek(aims.advance(window.result.name, batch), batch)
+
+
+def _relative_error(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """The squared error of each token over its squared length, on average."""
+    wide = torch.promote_types(wanted.dtype, torch.float32)
+    error = (found.to(wide) - wanted.to(wide)).square().mean(-1)
+    return (error / wanted.to(wide).square().mean(-1).clamp_min(1e-12)).mean()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.fx import Node
@@ -13,10 +14,16 @@ from torch.fx import Node
 from prunec.passes.contract import PassError
 from prunec.passes.repair.windows import Window
 
+PRECISIONS = ("auto", "float32", "bfloat16")
+"""``auto`` is bfloat16 where the processor has matrix units for it."""
+
 _WARM_UP_STEPS = 10
 
-Example = tuple[Mapping[Node, torch.Tensor], torch.Tensor]
-"""What a window is given, and what it should return."""
+Example = tuple[Mapping[Node, torch.Tensor], Any]
+"""What a window is given, and what it aims at."""
+
+Loss = Callable[[torch.Tensor, Any], torch.Tensor]
+"""From what a window returns and what it aims at to a number."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +34,18 @@ class Training:
         epochs: Times that every example is seen.
         learning_rate: The highest.
         seed: Of the order of the examples.
-        is_half: Whether products are of bfloat16; weights, sums and losses never are.
+        precision: Of products, one of `PRECISIONS`; weights, sums and losses stay as they are.
     """
 
     epochs: int
     learning_rate: float
     seed: int
-    is_half: bool
+    precision: str
+
+    @property
+    def is_half(self) -> bool:
+        """Whether products are of bfloat16."""
+        return self.precision == "bfloat16" or (self.precision == "auto" and _is_half_fast())
 
     def train(
         self,
@@ -41,7 +53,9 @@ class Training:
         weights: Mapping[str, torch.Tensor],
         learned: Sequence[str],
         examples: Sequence[Example],
+        loss_of: Loss,
         seconds: float,
+        watch: Callable[[Sequence[int]], Iterable[int]] = iter,
     ) -> tuple[dict[str, torch.Tensor], bool]:
         """The new values of what is learned, and whether there was time for every epoch.
 
@@ -50,7 +64,9 @@ class Training:
             weights: All that it reads, by name.
             learned: The names of those that change.
             examples: One step each, in an order of chance.
+            loss_of: Runs in the precision of the products; what it adds up is its own care.
             seconds: After so many no further epoch begins.
+            watch: Goes through the steps of an epoch, to show them.
 
         Raises:
             PassError: a loss is not finite.
@@ -65,11 +81,10 @@ class Training:
         ends = time.monotonic() + seconds
         epochs = 0
         while epochs < self.epochs and (epochs == 0 or time.monotonic() < ends):
-            for place in torch.randperm(len(examples), generator=order).tolist():
-                given, wanted = examples[place]
+            for place in watch(torch.randperm(len(examples), generator=order).tolist()):
+                given, aim = examples[place]
                 with torch.autocast("cpu", torch.bfloat16, enabled=self.is_half):
-                    found = window.run(given, {**weights, **leaves})
-                loss = _relative_error(found, wanted)
+                    loss = loss_of(window.run(given, {**weights, **leaves}), aim)
                 if not torch.isfinite(loss):
                     raise PassError(f"the loss at {window.result.name} is not finite")
                 optimizer.zero_grad(set_to_none=True)
@@ -85,8 +100,6 @@ def _rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / _WARM_UP_STEPS) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
-def _relative_error(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """The squared error of each token over its squared length, on average."""
-    wide = torch.promote_types(wanted.dtype, torch.float32)
-    error = (found.to(wide) - wanted.to(wide)).square().mean(-1)
-    return (error / wanted.to(wide).square().mean(-1).clamp_min(1e-12)).mean()
+def _is_half_fast() -> bool:
+    """Whether this processor multiplies matrices of bfloat16 several times as fast."""
+    return bool(torch.cpu._is_amx_tile_supported())

@@ -11,6 +11,7 @@ import torch
 from torch.fx import Node
 
 from prunec.passes.analysis.coupling import Coupling
+from prunec.passes.analysis.coupling.branches import Branch
 from prunec.passes.ir import Entry, Program
 
 
@@ -20,6 +21,7 @@ class Window:
 
     Attributes:
         entry: Whose graph it is part of.
+        stream: The earlier value.
         nodes: In graph order; the last one is the later value.
         given: The values from outside that they read, weights left out; all of them are there when
             the first node runs.
@@ -27,6 +29,7 @@ class Window:
     """
 
     entry: Entry
+    stream: Node
     nodes: tuple[Node, ...]
     given: tuple[Node, ...]
     reads: Mapping[Node, str]
@@ -69,15 +72,26 @@ def find_windows(program: Program, coupling: Coupling, span: int = 1) -> list[Wi
         coupling: Has its branches.
         span: Branches of a window; the last window may have fewer.
     """
+    branches = _in_order(program, coupling)
+    groups = [branches[start : start + span] for start in range(0, len(branches), span)]
+    return [window_between(program.main, group[0].stream, group[-1].add) for group in groups]
+
+
+def last_window(program: Program, coupling: Coupling, span: int) -> Window | None:
+    """The window of the last so many residual branches; None where there is no stream."""
+    branches = _in_order(program, coupling)[-span:]
+    return window_between(program.main, branches[0].stream, branches[-1].add) if branches else None
+
+
+def _in_order(program: Program, coupling: Coupling) -> list[Branch]:
     order = {node: place for place, node in enumerate(program.main.graph.nodes)}
     branches = [branch for found in coupling.branches for branch in found.branches]
-    branches.sort(key=lambda branch: order[branch.add])
-    groups = [branches[start : start + span] for start in range(0, len(branches), span)]
-    return [_window(program.main, group[0].stream, group[-1].add, order) for group in groups]
+    return sorted(branches, key=lambda branch: order[branch.add])
 
 
-def _window(entry: Entry, stream: Node, result: Node, order: Mapping[Node, int]) -> Window:
-    """What the result depends on and comes after the stream's earlier value."""
+def window_between(entry: Entry, stream: Node, result: Node) -> Window:
+    """What a result depends on and comes after an earlier value of the stream."""
+    order = {node: place for place, node in enumerate(entry.graph.nodes)}
     after = order[stream]
     inside = {result}
     queue = [result]
@@ -90,4 +104,4 @@ def _window(entry: Entry, stream: Node, result: Node, order: Mapping[Node, int])
         operand for node in nodes for operand in node.all_input_nodes if operand not in inside
     )
     reads = {node: entry.reads[node.name] for node in outside if node.name in entry.reads}
-    return Window(entry, nodes, tuple(n for n in outside if n not in reads), reads)
+    return Window(entry, stream, nodes, tuple(n for n in outside if n not in reads), reads)

@@ -1,0 +1,140 @@
+"""Train what is left of the last layers so that the next token's distribution is the uncut one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.fx import Node
+from torch.nn import functional as F
+
+from prunec.passes.analysis.coupling import find_structures
+from prunec.passes.contract import Context, Pass, PassError
+from prunec.passes.ir import Entry, Program, Role, language_feeds
+from prunec.passes.ir.staged import StagedRun
+from prunec.passes.repair.training import PRECISIONS, Loss, Training
+from prunec.passes.repair.windows import Window, last_window, window_between
+
+
+@dataclass(frozen=True)
+class MatchLogits(Pass):
+    """Train the last residual branches towards the logits of the uncut program.
+
+    The window of the last `span` branches (attention and feed-forward of a layer are two) is
+    given what the layers before it make of the calibration text. The loss is KL(uncut ‖ cut) of
+    the next token's distribution, averaged over the tokens; it comes back through the final norm
+    and the head, which stay as they are. An error of the stream that the head does not see costs
+    nothing here, and one that turns the prediction costs most: that is what `reconstruct`, which
+    aims at the stream, cannot tell apart. Put it after that.
+
+    In memory are one window's activations, the streams of the text, and logits of one step.
+
+    Changes: the values of the weights that these branches alone read.
+    Keeps: every shape; every other weight.
+
+    Raises:
+        PassError: nothing was cut before, no calibration text, no residual stream, no logits, or
+            a loss that is not finite.
+    """
+
+    name = "match-logits"
+    source = "Hinton et al. 2015, arXiv 1503.02531, at temperature 1, on a window as reconstruct's"
+
+    epochs: int = 3
+    learning_rate: float = 0.0005
+    batch: int = 1
+    """Texts a step."""
+    span: int = 8
+    """Residual branches that are trained."""
+    minutes: float = 10.0
+    """After so many no further epoch begins."""
+    precision: str = "auto"
+    """Of products while training, as for ``reconstruct``."""
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.batch, self.span) < 1:
+            raise ValueError("epochs, batch and span are at least 1")
+        if self.learning_rate <= 0 or self.minutes <= 0:
+            raise ValueError("learning_rate and minutes are above 0")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision={self.precision!r}: choose one of {PRECISIONS}")
+
+    def apply(self, program: Program, context: Context) -> Program:
+        """See the class."""
+        uncut = context.reference
+        if uncut is None or uncut is program:
+            raise PassError("there is no cut to repair: put match-logits after remove-structures")
+        texts = context.require_calibration(self.name).split(self.batch)
+        branches = last_window(program, context.analyse(find_structures, program), self.span)
+        ends = last_window(uncut, context.analyse(find_structures, uncut), 1)
+        if branches is None or ends is None:
+            raise PassError("the program has no residual stream, so no last layers; use refit")
+        window = window_between(program.main, branches.stream, _logits(program.main))
+        head = window_between(uncut.main, ends.result, _logits(uncut.main))
+        given = _streams(program, window, texts, context, "Cut streams")
+        aims = _streams(uncut, head, texts, context, "Uncut streams")
+        training = Training(self.epochs, self.learning_rate, context.seed, self.precision)
+
+        def watch(order: Sequence[int]) -> Iterable[int]:
+            return context.progress(order, "Match logits", len(order))
+
+        trained, is_whole = training.train(
+            window,
+            program.weights,
+            [name for name in branches.own_weights() if name not in program.buffers],
+            list(zip(given, aims, strict=True)),
+            _divergence(head, uncut),
+            60 * self.minutes,
+            watch,
+        )
+        if not is_whole:
+            context.notice(
+                f"match-logits: {self.minutes:g} minutes were over before {self.epochs} epochs, "
+                "how many there were depends on this machine"
+            )
+        return program.with_weights(trained)
+
+
+def _logits(entry: Entry) -> Node:
+    """The node that computes the logits."""
+    found = [
+        node
+        for node, port in zip(entry.output_nodes(), entry.outputs, strict=True)
+        if port.role is Role.LOGITS
+    ]
+    if len(found) != 1:
+        raise PassError(f"match-logits needs one output of logits, and there are {len(found)}")
+    return found[0]
+
+
+@torch.no_grad()
+def _streams(
+    program: Program,
+    window: Window,
+    texts: Sequence[torch.Tensor],
+    context: Context,
+    title: str,
+) -> list[dict[Node, torch.Tensor]]:
+    """What a window is given for each text."""
+    feeds = [language_feeds(program.main, text) for text in texts]
+    start = window.nodes[0].name
+    run = StagedRun(program, program.main, feeds, [start, window.result.name])
+    result = []
+    for place in context.progress(range(len(feeds)), title, len(feeds)):
+        run.advance(start, place)
+        result.append({node: run.read(node, place) for node in window.given})
+    return result
+
+
+def _divergence(head: Window, uncut: Program) -> Loss:
+    """KL(uncut ‖ cut) of a token on average, the aim being what the uncut head is given."""
+
+    def loss(found: torch.Tensor, aim: dict[Node, torch.Tensor]) -> torch.Tensor:
+        with torch.no_grad():
+            wanted = head.run(aim, uncut.weights)
+        wide = torch.promote_types(wanted.dtype, torch.float32)
+        ours, theirs = (F.log_softmax(x.to(wide), -1).flatten(0, -2) for x in (found, wanted))
+        return F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+
+    return loss
