@@ -37,7 +37,7 @@ class RefitOnPrompt:
     ridge: float
 
     def __call__(self, site: SummingSite) -> torch.Tensor:
-        """The repaired matrix: [in, out] or [batch, in, out], as it was gathered."""
+        """The repaired matrix: [width, out] or [batch, width, out], as it was gathered."""
         moments, products = self._kept(site)
         identity = site.identity()
         energy = _diagonal(moments, identity)  # [..., k]
