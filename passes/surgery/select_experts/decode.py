@@ -116,7 +116,7 @@ def _read_from_port(
         port = graph.placeholder(part.port.replace(".", "_"))
     (weight,) = (n for n in graph.nodes if reads.get(n.name) == part.weight)
     for reader in readers:
-        _multiply_by(graph, reader.node, port, part.sums_units, rows)
+        _multiply_by(graph, reader.node, port, rows)
     if part.is_matrix:
         _drop_turns(graph, weight)
         if weight.users:
@@ -128,10 +128,8 @@ def _read_from_port(
     graph.erase_node(weight)
 
 
-def _multiply_by(
-    graph: Graph, node: Node, matrix: Node, sums_units: bool, rows: Node | None
-) -> None:
-    """Rewrite a contraction as a product with a matrix of a row for each unit, its bias apart.
+def _multiply_by(graph: Graph, node: Node, matrix: Node, rows: Node | None) -> None:
+    """Rewrite a contraction as a product with a matrix [out, in], its bias apart.
 
     Where every row has its own matrix, what the model has flattened to [batch * token, in] is
     taken apart for the product.
@@ -149,7 +147,11 @@ def _multiply_by(
     with graph.inserting_before(node):
         if rows is not None and is_flat:
             source = graph.call_function(aten.reshape.default, (source, [rows, -1, width]))
-        result = _product(graph, source, matrix, sums_units, rows is None)
+        if rows is None:
+            result = graph.call_function(aten.linear.default, (source, matrix))
+        else:
+            turned = graph.call_function(aten.transpose.int, (matrix, -1, -2))
+            result = graph.call_function(aten.matmul.default, (source, turned))
         if bias is not None:
             result = graph.call_function(aten.add.Tensor, (result, bias))
         if rows is not None and is_flat:
@@ -159,15 +161,6 @@ def _multiply_by(
         result.meta["source"] = node.meta["source"]
     node.replace_all_uses_with(result)
     graph.erase_node(node)
-
-
-def _product(graph: Graph, source: Node, matrix: Node, sums_units: bool, shared: bool) -> Node:
-    if sums_units:
-        return graph.call_function(aten.matmul.default, (source, matrix))
-    if shared:
-        return graph.call_function(aten.linear.default, (source, matrix))
-    turned = graph.call_function(aten.transpose.int, (matrix, -1, -2))
-    return graph.call_function(aten.matmul.default, (source, turned))
 
 
 def _drop_turns(graph: Graph, weight: Node) -> None:
