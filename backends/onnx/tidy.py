@@ -17,6 +17,7 @@ def tidy(model: ir.Model) -> None:
         common.RemoveUnusedFunctionsPass(),
         common.RemoveUnusedOpsetsPass(),
         common.ClearMetadataAndDocStringPass(),
+        common.NameFixPass(),  # a value of a loop's body may have the name of one outside
     ):
         step(model)
 

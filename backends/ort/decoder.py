@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime
 import torch
 
@@ -20,6 +21,8 @@ TYPES: dict[str, type[np.generic]] = {
     "tensor(int32)": np.int32,
 }
 """The element types that can be fed, by ONNX Runtime's name."""
+
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 Values = Mapping[str, Any]
 """Values of ONNX Runtime (`onnxruntime.OrtValue`) by name."""
@@ -82,6 +85,7 @@ class OrtDecoder:
             ``position_ids`` if it wants them.
         options: How to open it.
         handed_on: Further inputs, which the caller gives at every step.
+        model: What to open in place of what the file holds; its weights lie beside the file.
 
     Attributes:
         provider: ``cpu``, ``cuda`` or another, in lower case.
@@ -93,9 +97,13 @@ class OrtDecoder:
     """
 
     def __init__(
-        self, path: Path, options: SessionOptions, handed_on: Collection[str] = ()
+        self,
+        path: Path,
+        options: SessionOptions,
+        handed_on: Collection[str] = (),
+        model: ir.Model | None = None,
     ) -> None:
-        self._session = _open_session(path, options)
+        self._session = open_session(path, options, model)
         provider = self._session.get_providers()[0]
         self.provider = provider.removesuffix("ExecutionProvider").lower()
         self.device = "cpu" if self.provider == "cpu" else "cuda"
@@ -122,8 +130,7 @@ class OrtDecoder:
         past: Values | None,
         *,
         handed_on: Values | None = None,
-        into: Values | None = None,
-    ) -> tuple[torch.Tensor, Values]:
+    ) -> tuple[torch.Tensor, Values, Values]:
         """Process new tokens; nothing but them and the logits is copied.
 
         Args:
@@ -131,10 +138,10 @@ class OrtDecoder:
             mask: [batch, past + new], int64.
             past: Keys and values by the name of their input; empty ones where None.
             handed_on: The further inputs.
-            into: Values of the caller's own that outputs of these names are written to.
 
         Returns:
-            Logits, [batch, new, vocabulary], float32, and keys and values for the next step.
+            Logits, [batch, new, vocabulary], float32, keys and values for the next step, and
+            further outputs by their names.
         """
         past = self._empty(len(tokens)) if past is None else past
         binding = self._session.io_binding()
@@ -143,14 +150,12 @@ class OrtDecoder:
         for name, value in {**past, **(handed_on or {})}.items():
             binding.bind_ortvalue_input(name, value)
         for name in self._outputs:
-            if into is not None and name in into:
-                binding.bind_ortvalue_output(name, into[name])
-            else:
-                binding.bind_output(name, "cpu" if name == "logits" else self.device)
+            binding.bind_output(name, "cpu" if name == "logits" else self.device)
         self._session.run_with_iobinding(binding)
         values = dict(zip(self._outputs, binding.get_outputs(), strict=True))
-        logits = torch.from_numpy(values["logits"].numpy()).float()
-        return logits, {name: values[_present(name)] for name in self._past}
+        logits = torch.from_numpy(values.pop("logits").numpy()).float()
+        cache = {name: values.pop(_present(name)) for name in self._past}
+        return logits, cache, values
 
     def _feeds(self, tokens: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
         feeds = {"input_ids": tokens, "attention_mask": mask}
@@ -170,7 +175,12 @@ class OrtDecoder:
         }
 
 
-def _open_session(path: Path, options: SessionOptions) -> Any:
+def open_session(path: Path, options: SessionOptions, model: ir.Model | None = None) -> Any:
+    """A session for a file, or for a model whose weights lie beside that file.
+
+    Raises:
+        OrtError: the file or its weights are missing or damaged.
+    """
     if not path.is_file():
         raise OrtError(f"no ONNX file at {path}")
     available = onnxruntime.get_available_providers()
@@ -185,9 +195,14 @@ def _open_session(path: Path, options: SessionOptions) -> Any:
     if not options.pack_weights:
         settings.add_session_config_entry("session.disable_prepacking", "1")
         disabled = ["ConstantFolding"]  # it would copy every transposed weight
+    source: Path | bytes = path
+    if model is not None:
+        source = ir.to_proto(model).SerializeToString()
+        folder = str(path.parent.resolve())
+        settings.add_session_config_entry(_WEIGHTS_FOLDER, folder)
     try:
         return onnxruntime.InferenceSession(
-            path, settings, providers=list(options.providers), disabled_optimizers=disabled
+            source, settings, providers=list(options.providers), disabled_optimizers=disabled
         )
     except Exception as error:  # its exceptions share no base class of their own
         reason = str(error).strip().splitlines()[0]

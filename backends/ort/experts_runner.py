@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime
 import torch
 
 from prunec.backends.experts import ExpertsManifest, read_experts
 from prunec.backends.experts_steps import ExpertsSteps
-from prunec.backends.ort.decoder import OrtDecoder, SessionOptions, Values
-from prunec.passes.ir import DECODE, PREFILL, Port, Role
+from prunec.backends.ort.decoder import (
+    OrtDecoder,
+    OrtError,
+    SessionOptions,
+    Values,
+    open_session,
+)
+from prunec.backends.ort.experts_memory import Experts, ExpertsMemory
+from prunec.backends.ort.split_choice import split_choice
+from prunec.passes.ir import DECODE, PREFILL, Role
 
 
 class ExpertsOrtRunner(ExpertsSteps):
     """Run a prompt through ``prefill.onnx``, and what follows through ``decode.onnx``.
 
+    The first token does not wait for the choice: what prefill does behind the sums over the
+    prompt, it does when the second is asked for.
+
     What the prompt chose is written where it stays: every decoded token reads the same memory, on
-    the GPU where that is the provider.
+    the GPU where that is the provider. A later prompt writes to it again once the cache is dropped.
 
     Args:
         folder: Holds both files and ``experts.json``.
@@ -61,10 +74,12 @@ class _OrtEntries:
 
     def __init__(self, folder: Path, manifest: ExpertsManifest, options: SessionOptions) -> None:
         paths = {name: folder / entry.file for name, entry in manifest.entries.items()}
-        self._prefill: OrtDecoder | None = OrtDecoder(paths[PREFILL], options)
-        self._decode = OrtDecoder(paths[DECODE], options, set(manifest.experts.values()))
-        self._ports = [p for p in manifest.entries[PREFILL].outputs if p.name in manifest.experts]
-        self._inputs = manifest.experts
+        self._outputs = {name: output for output, name in manifest.experts.items()}
+        self._decode = OrtDecoder(paths[DECODE], options, self._outputs.keys())
+        self._prefill: OrtDecoder | None
+        self._prefill, self._choice = _open_prefill(paths[PREFILL], manifest, options)
+        self._ports = [p for p in manifest.entries[DECODE].inputs if p.name in self._outputs]
+        self._memory = ExpertsMemory(self._allocate)
         self._past_dims = {
             port.name: port.shape.index("past_sequence_length")
             for port in manifest.entries[DECODE].inputs
@@ -76,18 +91,18 @@ class _OrtEntries:
     def prefill(
         self, tokens: torch.Tensor, mask: torch.Tensor, past: Values | None
     ) -> tuple[torch.Tensor, Values, Values]:
-        """See `prunec.backends.experts_steps.Entries`."""
+        """See `prunec.backends.experts_steps.Entries`; what is chosen is gathered for decode."""
         assert self._prefill is not None, "not asked for once it is released"
-        # Outputs that a session allocates keep the session itself in memory for as long as they.
-        experts = {port.name: self._allocate(port, len(tokens)) for port in self._ports}
-        logits, past = self._prefill.run(tokens, mask, past, into=experts)
-        return logits, past, {self._inputs[name]: value for name, value in experts.items()}
+        logits, past, sums = self._prefill.run(tokens, mask, past)
+        gather = partial(self._gather, self._choice, sums, len(tokens))
+        return logits, past, Experts(self._outputs, gather)
 
     def decode(
         self, tokens: torch.Tensor, mask: torch.Tensor, past: Values, experts: Values
     ) -> tuple[torch.Tensor, Values]:
         """See `prunec.backends.experts_steps.Entries`."""
-        return self._decode.run(tokens, mask, past, handed_on=experts)
+        logits, past, _ = self._decode.run(tokens, mask, past, handed_on=experts)
+        return logits, past
 
     def without_last(self, past: Values, tokens: int) -> Values:
         """See `prunec.backends.experts_steps.Entries`; copies what stays."""
@@ -95,17 +110,45 @@ class _OrtEntries:
 
     def release_prefill(self) -> None:
         """See `prunec.backends.experts_steps.Entries`."""
-        self._prefill = None
+        self._prefill = self._choice = None
+        self._memory.close()
 
-    def _allocate(self, port: Port, batch: int) -> Any:
-        shape = [size if isinstance(size, int) else batch for size in port.shape]
-        dtype = torch.empty((), dtype=port.dtype).numpy().dtype
-        return onnxruntime.OrtValue.ortvalue_from_shape_and_type(
-            shape, dtype, self._decode.device, 0
-        )
+    def _gather(self, choice: Any, sums: Values, batch: int, holder: Experts) -> Values:
+        # Outputs that a session allocates keep the session itself in memory for as long as they.
+        experts = self._memory.lend(batch, holder)
+        binding = choice.io_binding()
+        for name, value in sums.items():
+            binding.bind_ortvalue_input(name, value)
+        for name, value in experts.items():
+            binding.bind_ortvalue_output(self._outputs[name], value)
+        choice.run_with_iobinding(binding)
+        return experts
+
+    def _allocate(self, batch: int) -> dict[str, Any]:
+        found = {}
+        for port in self._ports:
+            shape = [size if isinstance(size, int) else batch for size in port.shape]
+            dtype = torch.empty((), dtype=port.dtype).numpy().dtype
+            found[port.name] = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
+                shape, dtype, self._decode.device, 0
+            )
+        return found
 
     def _shortened(self, name: str, value: Any, tokens: int) -> Any:
         array = value.numpy()
         dim = self._past_dims[name]
         kept = np.ascontiguousarray(array.take(range(array.shape[dim] - tokens), axis=dim))
         return onnxruntime.OrtValue.ortvalue_from_numpy(kept, self._decode.device, 0)
+
+
+def _open_prefill(
+    path: Path, manifest: ExpertsManifest, options: SessionOptions
+) -> tuple[OrtDecoder, Any]:
+    """The whole model, and what chooses by the sums that it returns: sessions over one file."""
+    try:
+        model = ir.load(path)
+    except Exception as error:  # of protobuf and of the file system
+        raise OrtError(f"{path} cannot be read: {error}") from error
+    first = ["logits", *manifest.cache]
+    whole, choice = split_choice(model, first, list(manifest.experts))
+    return OrtDecoder(path, options, model=whole), open_session(path, options, choice)

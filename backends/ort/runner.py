@@ -44,5 +44,5 @@ class OrtRunner:
     ) -> tuple[torch.Tensor, OrtCache]:
         """See `prunec.backends.runner.Runner.step`."""
         past = None if cache is None else cache.values
-        logits, values = self._decoder.run(tokens, mask, past)
+        logits, values, _ = self._decoder.run(tokens, mask, past)
         return logits, OrtCache(values)

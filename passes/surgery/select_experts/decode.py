@@ -129,7 +129,7 @@ def _read_from_port(
 
 
 def _multiply_by(graph: Graph, node: Node, matrix: Node, rows: Node | None) -> None:
-    """Rewrite a contraction as a product with a matrix [in, out], its bias apart.
+    """Rewrite a contraction as a product with a matrix [out, in], its bias apart.
 
     Where every row has its own matrix, what the model has flattened to [batch * token, in] is
     taken apart for the product.
@@ -147,7 +147,11 @@ def _multiply_by(graph: Graph, node: Node, matrix: Node, rows: Node | None) -> N
     with graph.inserting_before(node):
         if rows is not None and is_flat:
             source = graph.call_function(aten.reshape.default, (source, [rows, -1, width]))
-        result = graph.call_function(aten.matmul.default, (source, matrix))
+        if rows is None:
+            result = graph.call_function(aten.linear.default, (source, matrix))
+        else:
+            turned = graph.call_function(aten.transpose.int, (matrix, -1, -2))
+            result = graph.call_function(aten.matmul.default, (source, turned))
         if bias is not None:
             result = graph.call_function(aten.add.Tensor, (result, bias))
         if rows is not None and is_flat:

@@ -36,7 +36,7 @@ class Part:
 
     @property
     def is_matrix(self) -> bool:
-        """Whether contractions read it, and it is given to decode as [in, out]."""
+        """Whether contractions read it, and it is given to decode as [out, in]."""
         return bool(self.readers)
 
     @property
@@ -153,8 +153,8 @@ def _part(
 def part_shape(part: Part, weight: torch.Tensor, count: int) -> tuple[int, ...]:
     """The sizes of the chosen part as decode reads it, for one sequence.
 
-    A matrix is [in, out]; anything else is narrowed where it carries the units.
+    A matrix is [out, in]; anything else is narrowed where it carries the units.
     """
     shape = list(weight.shape)
     shape[part.dim] = count * part.positions.per_unit
-    return tuple(reversed(shape)) if part.is_matrix and part.summed == 1 else tuple(shape)
+    return tuple(reversed(shape)) if part.is_matrix and part.summed == 0 else tuple(shape)

@@ -69,8 +69,7 @@ class LowRank(Known):
         along = aten.matmul.default(rows, aten.transpose.int(rows, -1, -2))
         moments = aten.add.Tensor(along, alone)
         products = aten.matmul.default(rows, site.constant("returned", self.returned))
-        before = aten._to_copy.default(site.gathered, dtype=torch.float32)
-        return moments, aten.add.Tensor(products, aten.mul.Tensor(before, rest))
+        return moments, aten.add.Tensor(products, aten.mul.Tensor(site.before(), rest))
 
 
 def known_from_text(

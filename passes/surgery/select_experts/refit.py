@@ -37,7 +37,7 @@ class RefitOnPrompt:
     ridge: float
 
     def __call__(self, site: SummingSite) -> torch.Tensor:
-        """The repaired matrix: [in, out] or [batch, in, out], as it was gathered."""
+        """The repaired matrix: [out, in] or [batch, out, in], as it was gathered."""
         moments, products = self._kept(site)
         identity = site.identity()
         energy = _diagonal(moments, identity)  # [..., k]
@@ -45,14 +45,13 @@ class RefitOnPrompt:
         across = aten.transpose.int(scale, -1, -2)
         matrix = aten.mul.Tensor(aten.mul.Tensor(moments, scale), across)
         matrix = aten.add.Tensor(matrix, aten.mul.Tensor(identity, self.ridge))
-        before = aten._to_copy.default(site.gathered, dtype=torch.float32)
-        pull = aten.mul.Tensor(
-            aten.mul.Tensor(before, aten.unsqueeze.default(energy, -1)), self.ridge
-        )
+        strength = aten.mul.Tensor(aten.unsqueeze.default(energy, -1), self.ridge)
+        pull = aten.mul.Tensor(site.before(), strength)
         right = aten.mul.Tensor(aten.add.Tensor(products, pull), scale)
         factor = aten.linalg_cholesky.default(matrix)
         solved = aten.mul.Tensor(aten.cholesky_solve.default(right, factor), scale)
-        return aten.to.other(solved, site.gathered)  # whichever precision the weights have by then
+        turned = aten.transpose.int(solved, -1, -2)
+        return aten.to.other(turned, site.gathered)  # whichever precision the weights have by then
 
     def _kept(self, site: SummingSite) -> tuple[torch.Tensor, torch.Tensor]:
         """A_KK, [..., k, k], and A_K· Wᵀ, [..., k, out]."""

@@ -40,7 +40,7 @@ class SelectExperts(Pass):
     """Split a language model into a prefill that chooses feed-forward units and a decode with them.
 
     ``prefill`` is the whole model; besides its own outputs it gives the chosen part of every
-    weight that carries feed-forward units (``experts.<weight>``, matrices as [in, out]) and which
+    weight that carries feed-forward units (``experts.<weight>``, matrices as [out, in]) and which
     units they are (``experts.<i>.indices``). ``decode`` takes those parts as inputs in place of
     the weights. A batch shares one choice unless `per_sequence` is set. A structure that keeps
     all its units stays as it is; where all do, so does the program.

@@ -27,7 +27,7 @@ class SummingSite:
         positions: The inputs that stay: [width] or, for each row its own, [batch, width].
         width: How many inputs stay.
         per_sequence: Whether each row has its own.
-        gathered: [width, out] or [batch, width, out]: what stays of it, unrepaired.
+        gathered: [out, width] or [batch, out, width]: what stays of it, unrepaired.
         constant: Makes a tensor one that the graph reads, under a name for people.
     """
 
@@ -54,6 +54,11 @@ class SummingSite:
             return aten.index_select.default(value, -1, self.positions)
         index = aten.expand.default(aten.unsqueeze.default(self.positions, 1), [-1, rows, -1])
         return aten.gather.default(value, -1, index)
+
+    def before(self) -> torch.Tensor:
+        """`gathered` as [..., width, out], float32."""
+        turned = aten.transpose.int(self.gathered, -1, -2)
+        return aten._to_copy.default(turned, dtype=torch.float32)
 
     def identity(self) -> torch.Tensor:
         """[width, width], float32."""

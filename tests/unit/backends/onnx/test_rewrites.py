@@ -22,6 +22,7 @@ from prunec.frontend.export import trace_model
 from prunec.passes.contract import Context
 from prunec.passes.ir import PREFILL, Program, language_feeds
 from prunec.passes.surgery import SelectExperts
+from support.architectures import architecture_program
 from support.models import random_tokens, small_model, small_program
 from support.uneven import narrow_value_program
 
@@ -29,6 +30,7 @@ from support.uneven import narrow_value_program
 ROUNDING = 1e-5
 
 LAYERS = 2
+SMALLEST_VOCABULARY = 60
 FIRES = {
     view_mask_rows: 1,
     fuse_rms_norm: 2 * LAYERS + 1,
@@ -38,14 +40,19 @@ FIRES = {
 }
 
 
+MASK = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 1, 1]])
+
+
 def outputs_of(draft: Draft) -> list[torch.Tensor]:
-    tokens = random_tokens(2, 5)
-    mask = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 1, 1]])
+    # The first token of the first row is padding: what attention makes of it means nothing.
+    return [all_outputs_of(draft)[0][MASK.bool()]]
+
+
+def all_outputs_of(draft: Draft) -> list[torch.Tensor]:
+    tokens, mask = random_tokens(2, 5) % SMALLEST_VOCABULARY, MASK
     feeds = language_feeds(draft.entry(), tokens, mask)
     weights = [draft.weights[name] for name in draft.reads.values()]
-    values = GraphModule({}, draft.graph)(*weights, *(feeds[p.name] for p in draft.inputs))
-    # The first token of the first row is padding: what attention makes of it means nothing.
-    return [values[0][mask.bool()]]
+    return list(GraphModule({}, draft.graph)(*weights, *(feeds[p.name] for p in draft.inputs)))
 
 
 def normalised(program: Program) -> Draft:
@@ -117,13 +124,33 @@ def test_a_tied_embedding_keeps_its_orientation() -> None:
     assert draft.weights[draft.reads[embedding.name]] is before
 
 
-def test_a_choice_takes_from_the_transposed_weight_and_nothing_is_turned() -> None:
+def test_a_choice_takes_rows_that_lie_in_one_piece() -> None:
     draft = Draft.of(SelectExperts().apply(small_program(), Context()), PREFILL)
     normalise(draft)
-    assert transpose_linear_weights(draft) == 7 * LAYERS
+    assert transpose_linear_weights(draft) == 5 * LAYERS  # not gate and up: their rows are taken
     taken = [n for n in draft.graph.nodes if n.target is aten.index_select.default]
     assert len(taken) == 3 * LAYERS
-    assert call_count(draft, aten.t.default) == 0
-    for node, name in draft.entry().weight_nodes():
-        is_taken = any(n.args[0] is node for n in taken)
-        assert not is_taken or draft.weights[name].shape in ((60, 96), (96, 60))
+    assert call_count(draft, aten.t.default) == LAYERS  # of what sums the chosen
+    assert all(n.args[1] == 0 for n in taken)
+    names = dict(draft.entry().weight_nodes())
+    assert {draft.weights[names[n.args[0]]].shape for n in taken} == {(96, 60)}
+    assert transpose_linear_weights(draft) == 0
+
+
+def test_rows_are_taken_in_one_piece_whoever_else_reads_the_weight() -> None:
+    program = SelectExperts(multiple=4).apply(
+        architecture_program("gpt2", torch.float32), Context()
+    )
+    draft = Draft.of(program, PREFILL)
+    normalise(draft)
+    before = all_outputs_of(draft)
+    transpose_linear_weights(draft)
+    draft.graph.lint()
+    for old, new in zip(before, all_outputs_of(draft), strict=True):
+        torch.testing.assert_close(new, old, rtol=ROUNDING, atol=ROUNDING)
+    names = dict(draft.entry().weight_nodes())
+    taken = [n for n in draft.graph.nodes if n.target is aten.index_select.default]
+    matrices = [n for n in taken if n.meta["val"].dim() == 2]
+    assert matrices
+    assert all(n.args[0] in names and n.args[1] == 0 for n in matrices)
+    assert transpose_linear_weights(draft) == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
+import onnxruntime
 import pytest
 import torch
 
@@ -116,6 +118,38 @@ def test_what_was_chosen_is_the_same_memory_at_every_step(folder: Path) -> None:
     for place in range(PROMPT, PROMPT + 3):
         _, cache = runner.step(TOKENS[:, place : place + 1], MASK[:, : place + 1], cache)
     assert given == [chosen] * 3
+
+
+def test_a_later_prompt_writes_where_a_dropped_one_was_and_spares_one_that_is_held(
+    folder: Path,
+) -> None:
+    runner = ExpertsOrtRunner(folder)
+
+    def choose(shift: int) -> Any:
+        tokens = TOKENS[:1, :PROMPT].roll(shift, 1)
+        return runner.step(tokens, torch.ones_like(tokens), None)[1].experts
+
+    def places(experts: Any) -> list[int]:
+        return [value.data_ptr() for value in experts.values()]
+
+    first, second = choose(0), choose(1)
+    kept, before = places(first), [value.numpy().copy() for value in first.values()]
+    freed = places(second)
+    assert not set(kept) & set(freed)
+    del second
+    third = choose(2)
+    assert places(third) == freed
+    assert all((a == b.numpy()).all() for a, b in zip(before, first.values(), strict=True))
+
+
+def test_decode_turns_no_matrix_that_it_is_given(folder: Path, tmp_path: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "decode.onnx")
+    onnxruntime.InferenceSession(folder / "decode.onnx", options)
+    found = ir.load(tmp_path / "decode.onnx").graph
+    readers = [n for n in found if any(i and i.name.startswith("experts.") for i in n.inputs)]
+    assert {n.op_type for n in readers} == {"FusedMatMul"}
 
 
 @pytest.mark.parametrize("option", [{"verify_every": 3}, {"refresh_every": 3}])

@@ -52,7 +52,7 @@ def test_a_plain_feed_forward_is_split() -> None:
     program, coupling, groups = prepare(plain)
     entry = decode_entry(program, coupling, groups, ())
     assert [p.name for p in entry.inputs] == ["features", "experts.start.up", "experts.start.down"]
-    assert [p.shape for p in entry.inputs[1:]] == [(6, 4), (4, 5)]
+    assert [p.shape for p in entry.inputs[1:]] == [(4, 6), (5, 4)]
 
 
 def test_a_matrix_between_two_structures_is_refused() -> None:
@@ -112,9 +112,9 @@ def test_a_norm_over_chosen_units_is_that_of_the_cut() -> None:
     units = torch.tensor([1, 2, 5, 7])
     up, norm, down = (program.weights[f"start.{name}"] for name in ("up", "norm", "down"))
     experts = {
-        "experts.start.up": up[units].T,
+        "experts.start.up": up[units],
         "experts.start.norm": norm[units],
-        "experts.start.down": down[:, units].T,
+        "experts.start.down": down[:, units],
     }
     feeds = {"tokens": torch.arange(10).reshape(2, 5)}
     cut = cut_program(program, coupling, {structure.atom: units.numpy()})

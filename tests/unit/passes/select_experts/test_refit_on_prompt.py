@@ -88,7 +88,7 @@ def test_the_chosen_columns_are_the_ridge_solution(name: str, refit: str) -> Non
     for layer, port in enumerate(summing):
         units = outputs[f"experts.{layer}.indices"]
         wanted = expected(name, layer, units, SHARE if refit == "prompt" else 0.0)
-        assert relative_error(outputs[port].double(), wanted) < ROUNDING
+        assert relative_error(outputs[port].double().mT, wanted) < ROUNDING
 
 
 @pytest.mark.parametrize("per_sequence", [False, True])
@@ -103,7 +103,7 @@ def test_with_few_directions_it_is_the_solution_for_these_and_the_diagonal(
         rows = zip(units, found, strict=True) if per_sequence else [(units, found)]
         for own, matrix in rows:
             wanted = expected("llama", layer, own, 0.0, rank=6)
-            assert relative_error(matrix, wanted) < ROUNDING
+            assert relative_error(matrix.mT, wanted) < ROUNDING
 
 
 def test_only_the_summing_matrices_change_and_no_index() -> None:
