@@ -66,8 +66,14 @@ def _cut(spec: CalibrationSpec, tokens: list[int]) -> torch.Tensor:
             f"{spec.source} has {len(tokens)} tokens, that is {len(tokens) // spec.window_tokens} "
             f"windows of {spec.window_tokens}; windows {spec.first_window} to "
             f"{spec.end_window - 1} need {end}. Give more text, or ask for fewer windows"
+            + (
+                f" or every={len(tokens) // spec.window_tokens // spec.window_count}"
+                if spec.every > 1
+                else ""
+            )
         )
-    return torch.tensor(tokens[first:end], dtype=torch.int64).reshape(-1, spec.window_tokens)
+    windows = torch.tensor(tokens[first:end], dtype=torch.int64).reshape(-1, spec.window_tokens)
+    return windows[:: spec.every].contiguous()
 
 
 def _described(spec: CalibrationSpec, tokens: torch.Tensor, content: bytes) -> CalibrationSet:
@@ -77,6 +83,7 @@ def _described(spec: CalibrationSpec, tokens: torch.Tensor, content: bytes) -> C
         "windows": spec.window_count,
         "window_tokens": spec.window_tokens,
         "first_window": spec.first_window,
+        "every": spec.every,
         "tokens": tokens.numel(),
         "seed": spec.seed,
     }

@@ -11,6 +11,8 @@ import torch
 SELF = "self"
 """The source that is text which the dense model writes itself."""
 
+_LEAST = {"window_count": 1, "window_tokens": 2, "first_window": 0, "every": 1}
+
 Progress = Callable[[Iterable[Any], str, int], Iterator[Any]]
 """Wrap an iterable so that its consumption is shown: items, what they are, how many."""
 
@@ -29,6 +31,8 @@ class CalibrationSpec:
         window_count: How many windows.
         window_tokens: How long each of them is.
         first_window: How many windows of the source to pass over.
+        every: Of so many windows the first is taken: neighbours are often of one document, and
+            text from many documents says more about what a model meets.
         seed: Of text that the model writes; files are read from their start.
     """
 
@@ -36,19 +40,25 @@ class CalibrationSpec:
     window_count: int = 64
     window_tokens: int = 256
     first_window: int = 0
+    every: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("window_count", 1), ("window_tokens", 2), ("first_window", 0)):
+        for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise CalibrationError(
                     f"{name} is {getattr(self, name)}: give a number of at least {least}"
                 )
+        if self.source == SELF and self.every > 1:
+            raise CalibrationError(
+                f"every={self.every}: text that the model writes is of many documents as it is; "
+                "leave every at 1"
+            )
 
     @property
     def end_window(self) -> int:
-        """One past the last window."""
-        return self.first_window + self.window_count
+        """One past the last window that is taken or passed over."""
+        return self.first_window + self.window_count * self.every
 
     def held_out(self, window_count: int, window_tokens: int | None = None) -> Self:
         """Windows that follow these in the same source, so that none of them overlaps.
@@ -59,7 +69,9 @@ class CalibrationSpec:
         """
         length = window_tokens or self.window_tokens
         first = -(-self.end_window * self.window_tokens // length)
-        return replace(self, window_count=window_count, window_tokens=length, first_window=first)
+        return replace(
+            self, window_count=window_count, window_tokens=length, first_window=first, every=1
+        )
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class CalibrationSection(_Section):
     """``self`` (the dense model writes it), a text or jsonl file, or ``datasets:NAME``."""
     windows: int = Field(default=32, ge=1)
     window_tokens: int = Field(default=512, ge=8)
+    every: int = Field(default=1, ge=1)
+    """Of so many windows of a file the first is taken, so that they come from more documents."""
     seed: int = Field(default=0, ge=0)
 
 
@@ -122,7 +124,11 @@ def text_specs(recipe: Recipe) -> tuple[CalibrationSpec, CalibrationSpec]:
     """What to calibrate on, and what to measure on: never the same windows."""
     section, measured = recipe.calibration, recipe.evaluate
     calibration = CalibrationSpec(
-        section.source, section.windows, section.window_tokens, seed=section.seed
+        section.source,
+        section.windows,
+        section.window_tokens,
+        every=section.every,
+        seed=section.seed,
     )
     wanted = {"window_count": measured.windows, "window_tokens": measured.window_tokens}
     if measured.text is not None:

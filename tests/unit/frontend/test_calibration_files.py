@@ -31,6 +31,7 @@ def test_a_file_gives_its_first_windows_without_special_tokens(text_file: Path) 
         "windows": 3,
         "window_tokens": 10,
         "first_window": 0,
+        "every": 1,
         "tokens": 30,
         "seed": 0,
     }
@@ -41,6 +42,28 @@ def test_line_ends_and_blanks_of_a_file_are_kept(tmp_path: Path) -> None:
     path.write_bytes(b" \r\n a \n")
     found = calibration_tokens(CalibrationSpec(str(path), 1, 7), CharacterTokenizer())
     assert bytes(found.tokens[0].tolist()) == b" \r\n a \n"
+
+
+def test_windows_may_be_spread_over_the_text_and_what_is_held_out_comes_after(
+    text_file: Path,
+) -> None:
+    spec = CalibrationSpec(str(text_file), window_count=3, window_tokens=10, every=3)
+    found = calibration_tokens(spec, CharacterTokenizer())
+    wanted = [[ord(c) for c in TEXT[start : start + 10]] for start in (0, 30, 60)]
+    assert found.tokens.tolist() == wanted
+    held_out = spec.held_out(1)
+    assert (held_out.first_window, held_out.every) == (9, 1)
+
+
+def test_a_text_too_short_to_be_spread_so_far_names_what_would_do(text_file: Path) -> None:
+    spec = CalibrationSpec(str(text_file), window_count=3, window_tokens=10, every=4)
+    with pytest.raises(CalibrationError, match=r"need 120.*or every=3"):
+        calibration_tokens(spec, CharacterTokenizer())
+
+
+def test_text_of_the_models_own_is_not_spread() -> None:
+    with pytest.raises(CalibrationError, match="leave every at 1"):
+        CalibrationSpec(every=2)
 
 
 @pytest.mark.parametrize("held_out_tokens", [None, 5, 15, 40])

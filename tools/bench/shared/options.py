@@ -15,6 +15,9 @@ def add_options(parser: argparse.ArgumentParser, results: Path, keeps: Sequence[
     parser.add_argument(
         "--calibration-windows", type=int, default=64, metavar="N", help="of 512 tokens"
     )
+    parser.add_argument(
+        "--calibration-every", type=int, default=1, metavar="N", help="one window in so many"
+    )
     parser.add_argument("--windows", type=int, default=60, help="of 1024 tokens of --text")
     parser.add_argument("--keeps", type=float, nargs="+", default=list(keeps))
     parser.add_argument("--seed", type=int, default=0)

@@ -37,10 +37,12 @@ class Subject:
         self.tokenizer = checkpoint.load_tokenizer()
         self.dense = trace_model(checkpoint.load_model())
         self.text = self._windows(str(options.text), options.windows, 1024)
-        self._calibration = self._windows(options.calibration, options.calibration_windows, 512)
+        self._calibration = self._windows(
+            options.calibration, options.calibration_windows, 512, options.calibration_every
+        )
 
-    def _windows(self, source: str, count: int, tokens: int) -> CalibrationSet:
-        spec = CalibrationSpec(source, count, tokens, seed=self._options.seed)
+    def _windows(self, source: str, count: int, tokens: int, every: int = 1) -> CalibrationSet:
+        spec = CalibrationSpec(source, count, tokens, every=every, seed=self._options.seed)
         author = Author(TorchRunner(self.dense).step, self.dense) if source == "self" else None
         return calibration_tokens(spec, self.tokenizer, author, cache=self._options.cache)
 
