@@ -19,7 +19,7 @@ _BEST = (
     "score{criterion=obs-fisher},allocate{keep=K method=global standardise=none},remove-structures"
 )
 RECIPES = {
-    "best": f"{_BEST}{REPAIRS['reconstruct']}",
+    "best": f"{_BEST}{REPAIRS['reconstruct']},match-logits",
     "best-without-training": f"{_BEST}{REPAIRS['refit']}",
 }
 """Pipelines by name; K stands for the share of the block parameters that stays."""
