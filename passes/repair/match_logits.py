@@ -13,7 +13,7 @@ from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.contract import Context, Pass, PassError
 from prunec.passes.ir import Entry, Program, Role, language_feeds
 from prunec.passes.ir.staged import StagedRun
-from prunec.passes.repair.training import PRECISIONS, Loss, Training
+from prunec.passes.repair.training import Loss, Training, require_options
 from prunec.passes.repair.windows import Window, last_window, window_between
 
 
@@ -53,12 +53,11 @@ class MatchLogits(Pass):
     """Of products while training, as for ``reconstruct``."""
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.batch, self.span) < 1:
-            raise ValueError("epochs, batch and span are at least 1")
-        if self.learning_rate <= 0 or self.minutes <= 0:
-            raise ValueError("learning_rate and minutes are above 0")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision={self.precision!r}: choose one of {PRECISIONS}")
+        require_options(
+            at_least_one={"epochs": self.epochs, "batch": self.batch, "span": self.span},
+            above_zero={"learning_rate": self.learning_rate, "minutes": self.minutes},
+            precision=self.precision,
+        )
 
     def apply(self, program: Program, context: Context) -> Program:
         """See the class."""

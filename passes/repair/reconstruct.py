@@ -12,7 +12,7 @@ from prunec.passes.contract import Context, Pass, PassError
 from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
 from prunec.passes.repair.finished import FinishedWindows
-from prunec.passes.repair.training import PRECISIONS, Example, Training
+from prunec.passes.repair.training import Example, Training, require_options
 from prunec.passes.repair.windows import Window, find_windows
 
 
@@ -54,12 +54,11 @@ class Reconstruct(Pass):
     processor has matrix units for it. Weights, sums and losses stay as they are."""
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.batch, self.span) < 1:
-            raise ValueError("epochs, batch and span are at least 1")
-        if self.learning_rate <= 0 or self.minutes <= 0:
-            raise ValueError("learning_rate and minutes are above 0")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision={self.precision!r}: choose one of {PRECISIONS}")
+        require_options(
+            at_least_one={"epochs": self.epochs, "batch": self.batch, "span": self.span},
+            above_zero={"learning_rate": self.learning_rate, "minutes": self.minutes},
+            precision=self.precision,
+        )
 
     def apply(self, program: Program, context: Context) -> Program:
         """See the class."""

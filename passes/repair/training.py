@@ -26,6 +26,24 @@ Loss = Callable[[torch.Tensor, Any], torch.Tensor]
 """From what a window returns and what it aims at to a number."""
 
 
+def require_options(
+    at_least_one: Mapping[str, int], above_zero: Mapping[str, float], precision: str
+) -> None:
+    """Refuse options of a pass that trains.
+
+    Raises:
+        ValueError: names the first that is out of its range.
+    """
+    for name, count in at_least_one.items():
+        if count < 1:
+            raise ValueError(f"{name}={count}: give 1 or more")
+    for name, value in above_zero.items():
+        if value <= 0:
+            raise ValueError(f"{name}={value}: give more than 0")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r}: choose one of {PRECISIONS}")
+
+
 @dataclass(frozen=True)
 class Training:
     """How windows are trained: Adam, a cosine with a short start.
