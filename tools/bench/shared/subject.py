@@ -50,8 +50,8 @@ class Subject:
         """What holds for every row."""
         return {
             "model": self._options.model,
-            "text": dict(self.text.description),
-            "calibration": dict(self._calibration.description),
+            "text": _named(self.text),
+            "calibration": _named(self._calibration),
             "seed": self._options.seed,
             "dense": measure(self.dense).to_json(),
             "machine": describe(ROOT),
@@ -116,3 +116,8 @@ def write_texts(path: Path, document: Mapping[str, Any], markdown: str) -> None:
     for suffix, text in texts.items():
         with replaced_file(path.with_suffix(suffix)) as partial:
             partial.write_text(text)
+
+
+def _named(text: CalibrationSet) -> dict[str, Any]:
+    """What a text is, wherever it lies: its digest identifies it."""
+    return {**text.description, "source": Path(text.description["source"]).name}
