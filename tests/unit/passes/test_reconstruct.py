@@ -127,6 +127,18 @@ def test_what_was_finished_with_other_options_or_text_is_not_used(tmp_path: Path
         assert all(torch.equal(expected[name].weights[n], w) for n, w in found.weights.items())
 
 
+def test_windows_of_another_span_are_not_taken_up(tmp_path: Path) -> None:
+    after, context = cut(PROGRAM, "ffn-channel", slice(0, 48))
+    expected = Reconstruct(epochs=1, span=2).apply(after, context)
+    context.cache = tmp_path
+    context.progress = stops_after(1)
+    with pytest.raises(KeyboardInterrupt):
+        Reconstruct(epochs=1, span=1).apply(after, context)
+    context.progress = Context().progress
+    found = Reconstruct(epochs=1, span=2).apply(after, context)
+    assert all(torch.equal(expected.weights[n], w) for n, w in found.weights.items())
+
+
 def stops_after(count: int) -> Progress[Any]:
     def progress(items: Iterable[Any], title: str, total: int) -> Iterator[Any]:
         for place, item in enumerate(items):
