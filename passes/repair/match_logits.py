@@ -83,7 +83,7 @@ class MatchLogits(Pass):
             program.weights,
             [name for name in branches.own_weights() if name not in program.buffers],
             list(zip(given, aims, strict=True)),
-            _divergence(head, uncut),
+            _cross_entropy(head, uncut),
             60 * self.minutes,
             watch,
         )
@@ -126,14 +126,17 @@ def _streams(
     return result
 
 
-def _divergence(head: Window, uncut: Program) -> Loss:
-    """KL(uncut ‖ cut) of a token on average, the aim being what the uncut head is given."""
+def _cross_entropy(head: Window, uncut: Program) -> Loss:
+    """The cross entropy of a token on average, the aim being what the uncut head is given.
+
+    It is KL(uncut ‖ cut) plus the entropy of the uncut distribution, which no weight moves.
+    """
 
     def loss(found: torch.Tensor, aim: dict[Node, torch.Tensor]) -> torch.Tensor:
         with torch.no_grad():
             wanted = head.run(aim, uncut.weights)
         wide = torch.promote_types(wanted.dtype, torch.float32)
-        ours, theirs = (F.log_softmax(x.to(wide), -1).flatten(0, -2) for x in (found, wanted))
-        return F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+        ours, theirs = (x.to(wide).flatten(0, -2) for x in (found, wanted))
+        return F.cross_entropy(ours, theirs.softmax(-1))
 
     return loss
