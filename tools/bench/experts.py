@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run what is missing and write all files."""
     options = _parse(arguments)
     shared = import_module("shared.subject")
-    bench = _Bench(options, shared.Subject(options))
+    bench = _Bench(options, shared.Comparison(options))
     wanted = list(rows(options.rows, options.keeps, bench.feed_forward_share()))
     shared.fill(options, wanted, bench.protocol(), bench.run, _write)
     return 0
@@ -97,7 +97,7 @@ class _Bench:
         if has_perplexity and not missing:
             return known
         cost = import_module("prunec.passes.analysis.cost")
-        program, facts = self._subject.prune(row)
+        program, facts = self._subject.prune(row, self._subject.calibration)
         runner = self._torch.open_runner(program)
         found = {**known, **facts, "decode_bytes": cost.decode_bytes(program)}
         if not has_perplexity:

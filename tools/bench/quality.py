@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     wanted = list(_wanted(options))
     shared = import_module("shared.subject")
-    bench = _Bench(options, shared.Subject(options))
+    bench = _Bench(options, shared.Comparison(options))
     shared.fill(options, wanted, bench.subject.protocol(), bench.run, _write)
     return 0
 
@@ -79,7 +79,7 @@ class _Bench:
         """Prune as the row says and measure the result, unless it is known."""
         if known is not None:
             return known
-        pruned, facts = self.subject.prune(row)
+        pruned, facts = self.subject.prune(row, self.subject.calibration)
         runner = import_module("prunec.backends.torch").TorchRunner(pruned)
         found = self._measure.perplexity(runner, self.subject.text.tokens)
         return {

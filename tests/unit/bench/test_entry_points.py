@@ -9,7 +9,14 @@ SCRIPTS = sorted(path.name for path in BENCH.glob("*.py"))
 
 
 def test_beside_the_rooms_there_are_entry_points_alone() -> None:
-    assert SCRIPTS == ["architectures.py", "experts.py", "gpu.py", "mutations.py", "quality.py"]
+    assert SCRIPTS == [
+        "architectures.py",
+        "calibration.py",
+        "experts.py",
+        "gpu.py",
+        "mutations.py",
+        "quality.py",
+    ]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -29,39 +29,34 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class Subject:
-    """The dense model, what it is measured on and what it is calibrated with."""
+    """The dense model, its texts, and what a pipeline makes of it."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         checkpoint = find_checkpoint(options.model)
         self.tokenizer = checkpoint.load_tokenizer()
         self.dense = trace_model(checkpoint.load_model())
-        self.text = self._windows(str(options.text), options.windows, 1024)
-        self._calibration = self._windows(
-            options.calibration, options.calibration_windows, 512, options.calibration_every
-        )
 
-    def _windows(self, source: str, count: int, tokens: int, every: int = 1) -> CalibrationSet:
-        spec = CalibrationSpec(source, count, tokens, every=every, seed=self._options.seed)
-        author = Author(TorchRunner(self.dense).step, self.dense) if source == "self" else None
+    def read(self, spec: CalibrationSpec) -> CalibrationSet:
+        """Windows of a text; the source ``self`` is what the dense model writes."""
+        is_written = spec.source == "self"
+        author = Author(TorchRunner(self.dense).step, self.dense) if is_written else None
         return calibration_tokens(spec, self.tokenizer, author, cache=self._options.cache)
 
     def protocol(self) -> dict[str, Any]:
-        """What holds for every row."""
+        """What holds for every row, texts left out."""
         return {
             "model": self._options.model,
-            "text": _named(self.text),
-            "calibration": _named(self._calibration),
             "seed": self._options.seed,
             "dense": measure(self.dense).to_json(),
             "machine": describe(ROOT),
         }
 
-    def prune(self, row: Any) -> tuple[Program, dict[str, Any]]:
+    def prune(self, row: Any, calibration: CalibrationSet) -> tuple[Program, dict[str, Any]]:
         """The program that a row's pipeline makes, and what is to be said of the making."""
         notices: list[str] = []
         context = Context(
-            calibration=self._calibration.tokens,
+            calibration=calibration.tokens,
             seed=self._options.seed,
             notice=notices.append,
             cache=self._options.cache,
@@ -77,6 +72,32 @@ class Subject:
             "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "notices": notices,
             "plan": dict(context.plan.reasons) if context.plan is not None else {},
+        }
+
+
+class Comparison(Subject):
+    """A subject with one text to measure on and one to calibrate on: many rows, one protocol."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__(options)
+        measured = CalibrationSpec(str(options.text), options.windows, 1024, seed=options.seed)
+        self.text = self.read(measured)
+        self.calibration = self.read(
+            CalibrationSpec(
+                options.calibration,
+                options.calibration_windows,
+                512,
+                every=options.calibration_every,
+                seed=options.seed,
+            )
+        )
+
+    def protocol(self) -> dict[str, Any]:
+        """What holds for every row."""
+        return {
+            **super().protocol(),
+            "text": describe_text(self.text),
+            "calibration": describe_text(self.calibration),
         }
 
 
@@ -118,6 +139,6 @@ def write_texts(path: Path, document: Mapping[str, Any], markdown: str) -> None:
             partial.write_text(text)
 
 
-def _named(text: CalibrationSet) -> dict[str, Any]:
+def describe_text(text: CalibrationSet) -> dict[str, Any]:
     """What a text is, wherever it lies: its digest identifies it."""
     return {**text.description, "source": Path(text.description["source"]).name}
