@@ -39,13 +39,11 @@ from prunec.backends.measure.perplexity import (
 from prunec.backends.measure.questions import Question, QuestionError, read_questions
 from prunec.backends.measure.samples import Sample, SampleError, read_samples
 from prunec.backends.measure.split_perplexity import (
-    PROMPT_TOKENS,
     split_perplexity,
 )
 
 __all__ = [
     "MAX_PROMPT_TOKENS",
-    "PROMPT_TOKENS",
     "WINDOW_COUNT",
     "WINDOW_TOKENS",
     "Accuracy",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,6 +36,9 @@ class Perplexity:
         nll: Negative log-likelihood in nats, mean over all predicted tokens.
         nll_stderr: Its standard error, from the spread between windows.
         window_nll: The mean of each window.
+        quarter_nll: The mean of the predicted tokens' first quarter, of the second, and so on: a
+            model that adapts to its prompt may lose with the distance from it. Fewer parts where
+            a window has fewer than four tokens.
         prompt_tokens: Tokens at the start of each window that are given, not predicted.
         windows: How many windows.
         tokens: How many tokens were predicted.
@@ -49,6 +52,7 @@ class Perplexity:
     nll: float
     nll_stderr: float | None
     window_nll: tuple[float, ...]
+    quarter_nll: tuple[float, ...]
     prompt_tokens: int
     windows: int
     tokens: int
@@ -82,38 +86,42 @@ def perplexity(
     batches = split(windows, batch)
     nll = torch.cat(
         [
-            token_nll(window_logits(runner, rows), rows[:, 1:]).double().mean(1)
+            token_nll(window_logits(runner, rows), rows[:, 1:])
             for rows in progress(batches, "measuring perplexity", len(batches))
         ]
-    )  # [window]
-    return summarise(runner, windows, nll.tolist(), 1, started, text)
+    )
+    return summarise(runner, windows, nll, 1, started, text)
 
 
 def summarise(
     runner: Runner,
     windows: torch.Tensor,
-    window_nll: Sequence[float],
+    nll: torch.Tensor,
     prompt_tokens: int,
     started: float,
     text: Mapping[str, Any] | None,
 ) -> Perplexity:
-    """What the windows' means amount to.
+    """What the tokens' losses amount to.
 
     Args:
         runner: What was measured.
         windows: [window, token].
-        window_nll: The mean of each.
+        nll: [window, predicted token], in nats.
         prompt_tokens: How many tokens of each were given.
         started: By `time.perf_counter`.
         text: Describes the windows.
     """
+    nll = nll.double()
+    window_nll = nll.mean(1).tolist()
     mean, stderr = mean_and_stderr(window_nll)
+    parts = nll.tensor_split(min(4, nll.shape[1]), dim=1)
     return Perplexity(
         runner=runner.name,
         perplexity=math.exp(mean),
         nll=mean,
         nll_stderr=stderr,
         window_nll=tuple(window_nll),
+        quarter_nll=tuple(part.mean().item() for part in parts),
         prompt_tokens=prompt_tokens,
         windows=len(windows),
         tokens=windows[:, prompt_tokens:].numel(),

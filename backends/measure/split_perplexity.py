@@ -51,11 +51,11 @@ def split_perplexity(
     require_prompt(windows, prompt_tokens)
     started = time.perf_counter()
     shown = progress(windows, "measuring perplexity after the prompt", len(windows))
-    found = [_nll(runner, window[None], prompt_tokens) for window in shown]
-    return summarise(runner, windows, found, prompt_tokens, started, text)
+    nll = torch.cat([_nll(runner, window[None], prompt_tokens) for window in shown])
+    return summarise(runner, windows, nll, prompt_tokens, started, text)
 
 
-def _nll(runner: Runner, window: torch.Tensor, prompt_tokens: int) -> float:
-    """The mean over the tokens of one window, [1, token], after its prompt."""
+def _nll(runner: Runner, window: torch.Tensor, prompt_tokens: int) -> torch.Tensor:
+    """Of the tokens of one window, [1, token], after its prompt."""
     logits = logits_after_prompt(runner, window, prompt_tokens)
-    return token_nll(logits, window[:, prompt_tokens:]).double().mean().item()
+    return token_nll(logits, window[:, prompt_tokens:])

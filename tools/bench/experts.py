@@ -4,11 +4,12 @@ r"""Let the prompt choose what decode reads, in many ways, and write what qualit
     python tools/bench/experts.py --text wiki.test.raw --calibration wiki.valid.raw \
         --rows griffin glass --windows 20 --generation gen --sample-count 20
 
-Perplexity is that of the last 512 tokens of each window of 1024 after the first 512 as the prompt,
-see `prunec.backends.measure.split_perplexity`. With --generation each row answers the prompts of
-coqa, qasper and govreport in that folder greedily and is compared with the dense model's answers,
-see `prunec.backends.measure.generated`. What is in the JSON file already is not run again: more
-windows or samples run a row's measure anew.
+Perplexity is that of the tokens of each window of 1024 after the first 512 as the prompt (or after
+--prompt-tokens: short prompts want a results file of their own), on the whole and for each quarter
+of them, see `prunec.backends.measure.split_perplexity`. With --generation each row answers the
+prompts of coqa, qasper and govreport in that folder greedily and is compared with the dense model's
+answers, see `prunec.backends.measure.generated`. What is in the JSON file already is not run again:
+more windows or samples run a row's measure anew.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_options(parser, RESULTS, [0.75, 0.5, 0.25])
+    parser.add_argument("--prompt-tokens", type=int, default=512, help="of each window of --text")
     parser.add_argument("--rows", nargs="*", choices=list(PIPELINES), default=[*PIPELINES])
     parser.add_argument("--generation", type=Path, help="folder of .jsonl prompts by task")
     parser.add_argument("--sample-count", type=int, help="of each task; all where not given")
@@ -76,7 +78,7 @@ class _Bench:
         cost = import_module("prunec.passes.analysis.cost")
         return {
             **self._subject.protocol(),
-            "prompt_tokens": self._measure.PROMPT_TOKENS,
+            "prompt_tokens": self._options.prompt_tokens,
             "dense_decode_bytes": cost.decode_bytes(self._subject.dense),
         }
 
@@ -91,7 +93,8 @@ class _Bench:
     def run(self, row: Row, known: dict[str, Any] | None) -> dict[str, Any]:
         """Prune as the row says and measure what of it is not known."""
         known = known or {}
-        has_perplexity = known.get("windows") == self._options.windows
+        wanted = (self._options.windows, self._options.prompt_tokens)
+        has_perplexity = (known.get("windows"), known.get("prompt_tokens")) == wanted
         asked = self._samples if row.pipeline else ()  # the dense answers are what all is held to
         missing = [task for task in asked if not self._is_answered(known, task)]
         if has_perplexity and not missing:
@@ -106,10 +109,11 @@ class _Bench:
         return {**found, "generation": {**known.get("generation", {}), **answers}}
 
     def _perplexity(self, runner: Any) -> dict[str, Any]:
-        text = self._subject.text
-        found = self._measure.split_perplexity(runner, text.tokens)
-        kept = ("perplexity", "nll", "nll_stderr", "window_nll", "windows")
-        return {key: getattr(found, key) for key in kept}
+        found = self._measure.split_perplexity(
+            runner, self._subject.text.tokens, prompt_tokens=self._options.prompt_tokens
+        )
+        kept = ("perplexity", "nll", "nll_stderr", "window_nll", "quarter_nll", "windows")
+        return {key: getattr(found, key) for key in (*kept, "prompt_tokens")}
 
     def _answer(self, runner: Any, task: str) -> dict[str, Any]:
         found = self._measure.measure_generation(

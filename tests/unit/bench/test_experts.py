@@ -63,11 +63,11 @@ def test_the_dense_model_is_a_row_and_more_windows_run_it_anew(
     (row,) = document(tmp_path)["rows"].values()
     assert row["decode_bytes"] == document(tmp_path)["protocol"]["dense_decode_bytes"] > 0
     assert row["generation"] == {}
-    assert (
-        f"| dense keep=1 | {row['perplexity']:.2f} | 1 |" in (tmp_path / "experts.md").read_text()
-    )
+    assert f"| dense keep=1 | {row['perplexity']:.2f} | " in (tmp_path / "experts.md").read_text()
     assert experts.main([*given, "--windows", "2"]) == 0
     assert len(document(tmp_path)["rows"]["dense keep=1"]["window_nll"]) == 2
+    assert experts.main([*given, "--windows", "2", "--prompt-tokens", "16"]) == 0
+    assert document(tmp_path)["rows"]["dense keep=1"]["prompt_tokens"] == 16
 
 
 def test_chosen_units_are_fewer_bytes_and_answers_are_compared_with_the_dense_model(

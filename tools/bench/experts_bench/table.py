@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,8 +21,9 @@ def to_markdown(document: Mapping[str, Any]) -> str:
         f"of another text. Bytes are those of the weights that one decoded token reads; the prompt "
         "itself runs through the whole model.",
         "",
-        "| row | perplexity | windows | bytes per token | of dense | s | pipeline |",
-        "|---|---|---|---|---|---|---|",
+        "| row | perplexity | by quarters of these | windows | bytes per token | of dense | s | "
+        "pipeline |",
+        "|---" * 8 + "|",
         *(_quality(key, row, protocol["dense_decode_bytes"]) for key, row in rows.items()),
         "",
     ]
@@ -30,8 +32,10 @@ def to_markdown(document: Mapping[str, Any]) -> str:
 
 def _quality(key: str, row: Mapping[str, Any], dense_bytes: int) -> str:
     share = row["decode_bytes"] / dense_bytes
+    quarters = ", ".join(f"{math.exp(nll):.1f}" for nll in row["quarter_nll"])
     return (
-        f"| {key} | {row['perplexity']:.2f} | {row['windows']} | {row['decode_bytes']:,} | "
+        f"| {key} | {row['perplexity']:.2f} | {quarters} | {row['windows']} | "
+        f"{row['decode_bytes']:,} | "
         f"{100 * share:.1f} % | {row['seconds']:.0f} | `{row['pipeline']}` |"
     )
 

@@ -39,6 +39,14 @@ def test_it_is_the_mean_by_hand_over_the_tokens_after_the_prompt() -> None:
     assert found.perplexity == pytest.approx(math.exp(sum(map(sum, nll)) / 80), rel=ROUNDING)
     spread = torch.tensor(found.window_nll, dtype=torch.float64).std().item() / 2
     assert found.nll_stderr == pytest.approx(spread)
+    quarters = [sum(sum(row[i : i + 5]) for row in nll) / 20 for i in (0, 5, 10, 15)]
+    assert found.quarter_nll == pytest.approx(quarters, rel=ROUNDING)
+
+
+def test_two_tokens_are_two_parts() -> None:
+    found = split_perplexity(BigramRunner(random_table()), random_tokens(1, 12), prompt_tokens=10)
+    assert found.nll == pytest.approx(sum(found.quarter_nll) / 2, rel=ROUNDING)
+    assert len(found.quarter_nll) == 2
 
 
 def test_each_window_is_a_step_of_the_prompt_and_one_with_its_cache() -> None:
