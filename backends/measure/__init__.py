@@ -38,9 +38,7 @@ from prunec.backends.measure.perplexity import (
 )
 from prunec.backends.measure.questions import Question, QuestionError, read_questions
 from prunec.backends.measure.samples import Sample, SampleError, read_samples
-from prunec.backends.measure.split_perplexity import (
-    split_perplexity,
-)
+from prunec.backends.measure.split_perplexity import split_perplexity
 
 __all__ = [
     "MAX_PROMPT_TOKENS",

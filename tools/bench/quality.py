@@ -6,8 +6,9 @@ r"""Prune a language model in many ways at several sizes and write what quality 
     python tools/bench/quality.py --text t.txt --calibration c.txt --criteria saap taylor \
         --repairs refit --methods uniform --keeps 0.8 0.5 --windows 15
 
-Every row is a pipeline; what is in the JSON file already is not run again. A Markdown table and a
-plot go beside it. Perplexity: windows of 1024 tokens of the text as one string, see
+Every row is a pipeline; what is in the JSON file already is not run again, more windows or
+questions measure a row anew (with --models without pruning it again). A Markdown table and a plot
+go beside it. Perplexity: windows of 1024 tokens of the text as one string, see
 `prunec.backends.measure.perplexity`. Time and peak memory of a row are its own only where it is
 the only one of the command (``--recipes best --keeps 0.8``).
 """
@@ -74,46 +75,50 @@ class _Bench:
         self.subject = subject
         self._measure = import_module("prunec.backends.measure")
         self._answers: dict[str, Any] = {}
+        self._questions = {
+            task: self._measure.read_questions(
+                options.questions / f"{task}.jsonl", options.question_count
+            )
+            for task in (rows.TASKS if options.questions else ())
+        }
 
     def run(self, row: Row, known: dict[str, Any] | None) -> dict[str, Any]:
-        """Prune as the row says and measure the result, unless it is known."""
-        if known is not None:
+        """Prune as the row says and measure what of it is not known."""
+        known = known or {}
+        has_perplexity = known.get("windows") == self._options.windows
+        missing = [t for t in self._questions if not self._is_answered(known, t)]
+        if has_perplexity and not missing:
             return known
         pruned, facts = self.subject.prune(row, self.subject.calibration)
         runner = import_module("prunec.backends.torch").TorchRunner(pruned)
-        found = self._measure.perplexity(runner, self.subject.text.tokens)
+        found = {**known, **facts}
+        if not has_perplexity:
+            measured = self._measure.perplexity(runner, self.subject.text.tokens)
+            kept = ("perplexity", "nll_stderr", "windows")
+            found |= {key: getattr(measured, key) for key in kept}
+        choices = {task: self._choose(runner, row, task) for task in missing}
+        return {**found, "choices": {**known.get("choices", {}), **choices}}
+
+    def _is_answered(self, known: dict[str, Any], task: str) -> bool:
+        found = known.get("choices", {}).get(task, {})
+        return found.get("questions") == len(self._questions[task])
+
+    def _choose(self, runner: Any, row: Row, task: str) -> dict[str, Any]:
+        """Accuracy on a task, and the difference to the dense model item by item."""
+        normalised = rows.TASKS[task]
+        asked = self._questions[task]
+        found = self._measure.accuracy(runner, self.subject.tokenizer, asked)
+        if task not in self._answers:
+            self._answers[task] = self._dense_answers(found, asked, row)
+        paired = self._measure.compare_accuracy(found, self._answers[task], normalised=normalised)
         return {
-            **facts,
-            "perplexity": found.perplexity,
-            "nll_stderr": found.nll_stderr,
-            "windows": found.windows,
-            "choices": self._choices(runner, row),
+            "accuracy": found.to_json()["acc_norm" if normalised else "acc"],
+            "difference": paired.difference,
+            "difference_stderr": paired.stderr,
+            "questions": len(asked),
         }
 
-    def _choices(self, runner: Any, row: Row) -> dict[str, Any]:
-        """Accuracy on each task, and the difference to the dense model item by item."""
-        if self._options.questions is None:
-            return {}
-        result = {}
-        for name, normalised in rows.TASKS.items():
-            asked = self._measure.read_questions(
-                self._options.questions / f"{name}.jsonl", self._options.question_count
-            )
-            found = self._measure.accuracy(runner, self.subject.tokenizer, asked)
-            if row.name == "dense" or name not in self._answers:
-                self._answers[name] = self._dense_answers(name, found, asked, row)
-            paired = self._measure.compare_accuracy(
-                found, self._answers[name], normalised=normalised
-            )
-            result[name] = {
-                "accuracy": found.to_json()["acc_norm" if normalised else "acc"],
-                "difference": paired.difference,
-                "difference_stderr": paired.stderr,
-                "questions": len(asked),
-            }
-        return result
-
-    def _dense_answers(self, name: str, found: Any, asked: Any, row: Row) -> Any:
+    def _dense_answers(self, found: Any, asked: Any, row: Row) -> Any:
         if row.name == "dense":
             return found
         runner = import_module("prunec.backends.torch").TorchRunner(self.subject.dense)

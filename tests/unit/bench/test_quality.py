@@ -81,3 +81,23 @@ def test_an_unknown_criterion_is_refused_before_the_model_is_opened(quality: Mod
     given = ["--model", "absent", "--text", "absent", "--calibration", "absent"]
     with pytest.raises(ValueError, match=r"no criteria \['nonsense'\] of units; there are"):
         quality.main([*given, "--criteria", "wanda", "nonsense"])
+
+
+def test_a_kept_model_is_measured_further_without_being_pruned_again(
+    quality: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [*arguments(tmp_path), "--models", str(tmp_path / "models"), "--keeps", "0.8"]
+    some = ["--criteria", "wanda", "--methods", "uniform", "--repairs", "none"]
+    assert quality.main([*given, *some]) == 0
+    before = json.loads((tmp_path / "quality.json").read_text())["rows"]
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("pruned again")
+
+    monkeypatch.setattr("shared.subject.run_pipeline", refuse)
+    assert quality.main([*given, *some, "--windows", "2"]) == 0
+    after = json.loads((tmp_path / "quality.json").read_text())["rows"]
+    name = "wanda uniform none keep=0.8"
+    assert (before[name]["windows"], after[name]["windows"]) == (1, 2)
+    assert before[name]["seconds"] == after[name]["seconds"]
+    assert before[name]["perplexity"] != after[name]["perplexity"]

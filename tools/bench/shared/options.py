@@ -28,4 +28,7 @@ def add_common_options(parser: argparse.ArgumentParser, results: Path, windows: 
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=results, help="JSON; the rest goes beside it")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "prunec" / "bench")
+    parser.add_argument(
+        "--models", type=Path, metavar="FOLDER", help="keep what is pruned, to measure more of it"
+    )
     parser.add_argument("--fresh", action="store_true", help="run again what is there already")

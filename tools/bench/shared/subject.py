@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import resource
 import time
@@ -21,7 +22,8 @@ from prunec.frontend.export import trace_model
 from prunec.frontend.sources import find_checkpoint
 from prunec.passes.analysis.cost import measure
 from prunec.passes.contract import Context
-from prunec.passes.ir import Program, replaced_file
+from prunec.passes.ir import Program, load_program, replaced_file, save_program
+from prunec.passes.ir.digest import digest_program
 from prunec.passes.manager import run_pipeline
 from shared.machine import describe
 
@@ -53,7 +55,26 @@ class Subject:
         }
 
     def prune(self, row: Any, calibration: CalibrationSet) -> tuple[Program, dict[str, Any]]:
-        """The program that a row's pipeline makes, and what is to be said of the making."""
+        """The program that a row's pipeline makes, and what is to be said of the making.
+
+        Where models are kept, one that is there is not made again.
+        """
+        if not self._options.models:
+            return self._prune(row, calibration)
+        made_of = [row.to_json(), calibration.description, digest_program(self.dense).hex()]
+        digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+        name = f"{row.key.replace(' ', '-')}-{digest[:16]}"
+        folder, facts = (self._options.models / part for part in (name, f"{name}.json"))
+        if facts.is_file() and not self._options.fresh:
+            return load_program(folder), json.loads(facts.read_text())
+        pruned, found = self._prune(row, calibration)
+        self._options.models.mkdir(parents=True, exist_ok=True)
+        save_program(pruned, folder)
+        with replaced_file(facts) as partial:
+            partial.write_text(json.dumps(found, indent=1) + "\n")
+        return pruned, found
+
+    def _prune(self, row: Any, calibration: CalibrationSet) -> tuple[Program, dict[str, Any]]:
         notices: list[str] = []
         context = Context(
             calibration=calibration.tokens,
