@@ -18,7 +18,7 @@ from prunec.frontend.calibration import calibration_tokens
 from prunec.frontend.calibration.spec import SELF
 from prunec.passes.analysis.cost import measure
 from prunec.passes.analysis.coupling import find_structures
-from prunec.passes.analysis.importance.scores import Scores
+from prunec.passes.analysis.importance import Score, Scores
 from prunec.passes.contract import Context, Pass
 from prunec.passes.ir import Program
 from prunec.passes.pipelines import CLEAN
@@ -96,7 +96,8 @@ def require_budget(program: Program, passes: Sequence[Pass]) -> None:
 
     Raises:
         PassError: its budget cannot be met by this model, it has no such structures, nothing
-            before it can have scored them, or a choice by plan finds none that fits.
+            before it can have scored them, there are none to score, or scores on pruned inputs
+            or a choice by plan find no plan that fits.
     """
     context = Context()
     structures = context.analyse(find_structures, program).structures
@@ -104,6 +105,10 @@ def require_budget(program: Program, passes: Sequence[Pass]) -> None:
     for step in passes:
         if isinstance(step, Allocate):
             step.apply(program, context)
+        elif isinstance(step, Score):
+            known = {} if context.scores is None else context.scores.by_structure
+            found = {s.name: zeros[s.name] for s in step.subjects(program, context)[0]}
+            context.scores = Scores("rehearsal", {**known, **found}, zeros)
         elif isinstance(step, SelectExperts):
             step.counts(program, context)
             return

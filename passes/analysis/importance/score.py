@@ -99,11 +99,7 @@ class Score(Pass):
     def apply(self, program: Program, context: Context) -> Program:
         """See the class."""
         coupling = context.analyse(find_structures, program)
-        structures = coupling.of_kind(*self.kinds)
-        if not structures:
-            there = sorted({s.kind for s in coupling.structures})
-            raise PassError(f"no structure of the kinds {self.kinds}; this program has {there}")
-        selection = self._selection(program, coupling, context)
+        structures, selection = self.subjects(program, context)
         scores = scored_once(
             program,
             (self.criterion, *sorted(self.kinds), self.inputs, *_spelled(selection, coupling)),
@@ -113,17 +109,28 @@ class Score(Pass):
         context.scores = _added(context.scores, scores, coupling)
         return program
 
-    def _selection(self, program: Program, coupling: Coupling, context: Context) -> Selection:
-        """What is left of the layers that feed others."""
+    def subjects(self, program: Program, context: Context) -> tuple[Sequence[Structure], Selection]:
+        """The structures that are scored, and what is left of the layers that feed others.
+
+        Reads no weights and no text.
+
+        Raises:
+            PassError: no structure of these kinds; for pruned inputs, no plan of this program.
+        """
+        coupling = context.analyse(find_structures, program)
+        structures = coupling.of_kind(*self.kinds)
+        if not structures:
+            there = sorted({s.kind for s in coupling.structures})
+            raise PassError(f"no structure of the kinds {self.kinds}; this program has {there}")
         if self.inputs == "dense":
-            return {}
+            return structures, {}
         if context.plan is None:
             raise PassError(
                 "inputs=pruned measures on what a plan leaves and this run has none yet: put "
                 "score,allocate before it"
             )
         with explained(PlanError, "inputs=pruned is for the program of the plan, before its cut"):
-            return context.plan.selection(program, coupling)
+            return structures, context.plan.selection(program, coupling)
 
     def _measure(
         self,

@@ -96,6 +96,25 @@ def test_an_allocation_before_any_score_is_refused_without_weights() -> None:
         require_budget(small_program(), parse_pipeline("clean,allocate,score"))
 
 
+@pytest.mark.parametrize(
+    ("passes", "message"),
+    [
+        ("score{kinds=ffn-channel},allocate", "have no score"),
+        ("score{kinds=expert},allocate", r"no structure of the kinds \('expert',\)"),
+        ("score{inputs=pruned},allocate", "put score,allocate before it"),
+    ],
+)
+def test_scores_that_cannot_be_or_do_not_suffice_are_refused_without_weights(
+    passes: str, message: str
+) -> None:
+    apart = "score{kinds=ffn-channel},score{kinds=kv-group},allocate"
+    require_budget(
+        trace_config(llama_config()), parse_pipeline(f"{apart},score{{inputs=pruned}},allocate")
+    )
+    with pytest.raises(PassError, match=message):
+        require_budget(trace_config(llama_config()), parse_pipeline(passes))
+
+
 BY_PLAN = "allocate{kinds=ffn-channel keep=0.8 multiple=4},select-experts{rates=plan multiple=4}"
 
 
