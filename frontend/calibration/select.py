@@ -62,15 +62,13 @@ def _tokenise(tokenizer: Any, text: str) -> list[int]:
 def _cut(spec: CalibrationSpec, tokens: list[int]) -> torch.Tensor:
     first, end = (i * spec.window_tokens for i in (spec.first_window, spec.end_window))
     if len(tokens) < end:
+        there = len(tokens) // spec.window_tokens
+        spread = (there - spec.first_window) // spec.window_count
         raise CalibrationError(
-            f"{spec.source} has {len(tokens)} tokens, that is {len(tokens) // spec.window_tokens} "
-            f"windows of {spec.window_tokens}; windows {spec.first_window} to "
-            f"{spec.end_window - 1} need {end}. Give more text, or ask for fewer windows"
-            + (
-                f" or every={len(tokens) // spec.window_tokens // spec.window_count}"
-                if spec.every > 1
-                else ""
-            )
+            f"{spec.source} has {len(tokens)} tokens, that is {there} windows of "
+            f"{spec.window_tokens}; windows {spec.first_window} to {spec.end_window - 1} need "
+            f"{end}. Give more text, or ask for fewer windows"
+            + (f" or every={spread}" if 0 < spread < spec.every else "")
         )
     windows = torch.tensor(tokens[first:end], dtype=torch.int64).reshape(-1, spec.window_tokens)
     return windows[:: spec.every].contiguous()

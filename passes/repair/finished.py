@@ -59,7 +59,8 @@ def _folder(
 ) -> Path:
     assert context.cache is not None
     assert context.reference is not None
-    digest = hashlib.sha256(repr((training, options, torch.__version__)).encode())
+    how = (training, training.is_half, options, torch.__version__)
+    digest = hashlib.sha256(repr(how).encode())  # another processor may multiply otherwise
     for part in (program, context.reference):
         digest.update(context.analyse(digest_program, part))
     digest.update(digest_tensor(context.require_calibration("reconstruct")))

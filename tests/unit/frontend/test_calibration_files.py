@@ -55,9 +55,19 @@ def test_windows_may_be_spread_over_the_text_and_what_is_held_out_comes_after(
     assert (held_out.first_window, held_out.every) == (9, 1)
 
 
-def test_a_text_too_short_to_be_spread_so_far_names_what_would_do(text_file: Path) -> None:
-    spec = CalibrationSpec(str(text_file), window_count=3, window_tokens=10, every=4)
-    with pytest.raises(CalibrationError, match=r"need 120.*or every=3"):
+@pytest.mark.parametrize(
+    ("count", "first", "advice"),
+    [
+        (3, 0, "need 120. Give more text, or ask for fewer windows or every=3"),
+        (3, 2, "need 140. Give more text, or ask for fewer windows or every=2"),
+        (11, 0, "need 440. Give more text, or ask for fewer windows$"),
+    ],
+)
+def test_a_text_too_short_to_be_spread_so_far_names_what_would_do(
+    text_file: Path, count: int, first: int, advice: str
+) -> None:
+    spec = CalibrationSpec(str(text_file), count, 10, first_window=first, every=4)
+    with pytest.raises(CalibrationError, match=advice):
         calibration_tokens(spec, CharacterTokenizer())
 
 

@@ -11,7 +11,7 @@ from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.contract import Context, PassError, Progress
 from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
-from prunec.passes.repair import Reconstruct, Refit
+from prunec.passes.repair import Reconstruct, Refit, training
 from prunec.passes.repair.windows import find_windows
 from support.architectures import architecture_program
 from support.cuts import TOKENS, cut
@@ -136,6 +136,22 @@ def test_windows_of_another_span_are_not_taken_up(tmp_path: Path) -> None:
         Reconstruct(epochs=1, span=1).apply(after, context)
     context.progress = Context().progress
     found = Reconstruct(epochs=1, span=2).apply(after, context)
+    assert all(torch.equal(expected.weights[n], w) for n, w in found.weights.items())
+
+
+def test_windows_of_a_processor_that_multiplies_otherwise_are_not_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after, context = cut(PROGRAM, "ffn-channel", slice(0, 48))
+    expected = Reconstruct(epochs=1, precision="float32").apply(after, context)
+    context.cache = tmp_path
+    context.progress = stops_after(1)
+    monkeypatch.setattr(training, "_is_half_fast", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        Reconstruct(epochs=1).apply(after, context)
+    context.progress = Context().progress
+    monkeypatch.setattr(training, "_is_half_fast", lambda: False)
+    found = Reconstruct(epochs=1).apply(after, context)
     assert all(torch.equal(expected.weights[n], w) for n, w in found.weights.items())
 
 
