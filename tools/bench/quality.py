@@ -1,16 +1,18 @@
 r"""Prune a language model in many ways at several sizes and write what quality each leaves.
 
-    python tools/bench/quality.py --text wiki.test.raw --calibration wiki.valid.raw
     python tools/bench/quality.py --text wiki.test.raw --calibration wiki.valid.raw \
-        --recipes best --questions mc --keeps 0.8 0.5
+        --calibration-every 8
+    python tools/bench/quality.py --text wiki.test.raw --calibration wiki.valid.raw \
+        --calibration-every 8 --recipes best --questions mc --keeps 0.8 0.5
     python tools/bench/quality.py --text t.txt --calibration c.txt --criteria saap taylor \
-        --repairs refit --methods uniform --keeps 0.8 0.5 --windows 15
+        --repairs refit --methods uniform --keeps 0.8 0.5 --windows 15 --out other.json
 
 Every row is a pipeline; what is in the JSON file already is not run again, more windows or
-questions measure a row anew (with --models without pruning it again). A Markdown table and a plot
-go beside it. Perplexity: windows of 1024 tokens of the text as one string, see
-`prunec.backends.measure.perplexity`. Time and peak memory of a row are its own only where it is
-the only one of the command (``--recipes best --keeps 0.8``).
+questions measure a row anew (with --models without pruning it again), and rows with another
+calibration text want a file of their own. A Markdown table and a plot go beside it. Perplexity:
+windows of 1024 tokens of the text as one string, see `prunec.backends.measure.perplexity`. Time and
+peak memory of a row are its own only where it is the only one of the command (``--recipes best
+--keeps 0.8``).
 """
 
 from __future__ import annotations

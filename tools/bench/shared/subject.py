@@ -138,8 +138,13 @@ def fill(
         run: From a row, and what is known of it or None, to all that is to be known. What it
             returns as it was is not written again.
         write: From the results' path and the document to files.
+
+    Raises:
+        ValueError: the rows that are there were made of another model, or with other texts.
     """
     document = json.loads(options.out.read_text()) if options.out.is_file() else {"rows": {}}
+    if document["rows"]:
+        _require_same(document["protocol"], protocol, options.out)
     document["protocol"] = protocol
     for place, row in enumerate(rows, start=1):
         print(f"[{place}/{len(rows)}] {row.key}", flush=True)
@@ -152,6 +157,26 @@ def fill(
     print(options.out.with_suffix(".md"))
 
 
+def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
+    """Refuse to put rows beside others that say something else. Rows count their own windows."""
+    there, wanted = _identity(before), _identity(now)
+    if other := [key for key in wanted if there.get(key) != wanted[key]]:
+        raise ValueError(
+            f"the rows of {out} were made with another {', '.join(other)}: "
+            f"{[there.get(key) for key in other]}, now {[wanted[key] for key in other]}. "
+            "Give these options, or another --out"
+        )
+
+
+def _identity(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """What all rows of a file have in common, flat."""
+    parts = {"every": 1, **protocol.get("calibration", {}), "source": ""}
+    texts = protocol["texts"].values() if "texts" in protocol else [protocol["text"]]
+    names = ("model", "seed", "pipeline", "calibration_windows")
+    whole = {name: protocol[name] for name in names if name in protocol}
+    return parts | whole | {"text": [text["sha256"] for text in texts]}
+
+
 def write_texts(path: Path, document: Mapping[str, Any], markdown: str) -> None:
     """Write the document at a path and the table for people beside it, each at once or not."""
     texts = {".json": json.dumps(document, indent=1) + "\n", ".md": markdown}
@@ -162,4 +187,5 @@ def write_texts(path: Path, document: Mapping[str, Any], markdown: str) -> None:
 
 def describe_text(text: CalibrationSet) -> dict[str, Any]:
     """What a text is, wherever it lies: its digest identifies it."""
-    return {**text.description, "source": Path(text.description["source"]).name}
+    source = str(text.description["source"])
+    return {**text.description, "source": Path(source).name if Path(source).exists() else source}
