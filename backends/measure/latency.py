@@ -13,6 +13,7 @@ import torch
 from prunec.backends.measure.likelihood import Progress, silent
 from prunec.backends.measure.versions import versions
 from prunec.backends.runner import Runner
+from prunec.backends.sampling import greedy
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def _run(runner: Runner, prompts: torch.Tensor, new_tokens: int) -> list[float]:
     for _ in range(new_tokens):
         started = time.perf_counter()
         logits, cache = runner.step(tokens, mask, cache)
-        tokens = logits[:, -1:].argmax(-1)
+        tokens = greedy(logits[:, -1:])
         times.append((time.perf_counter() - started) * 1000)
         mask = torch.cat([mask, torch.ones_like(tokens)], dim=1)
     return times

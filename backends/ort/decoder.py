@@ -189,6 +189,8 @@ def open_session(path: Path, options: SessionOptions, model: ir.Model | None = N
         raise OrtError(f"this ONNX Runtime has no {unknown}; it has {available}")
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3  # warnings tell of nodes that it leaves on the CPU on purpose
+    # Each session has threads of its own; without this they spin in the way of the next session's.
+    settings.add_session_config_entry("session.force_spinning_stop", "1")
     if options.threads is not None:
         settings.intra_op_num_threads = options.threads
     disabled = []
