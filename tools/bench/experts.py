@@ -88,7 +88,8 @@ class _Bench:
         coupling = import_module("prunec.passes.analysis.coupling").find_structures(dense)
         carrying = {m.weight for s in coupling.of_kind("ffn-channel") for m in s.members}
         whole = import_module("prunec.passes.analysis.cost").measure(dense).block_parameters
-        return sum(dense.weights[name].numel() for name in carrying) / whole
+        share: float = sum(dense.weights[name].numel() for name in carrying) / whole
+        return share
 
     def run(self, row: Row, known: dict[str, Any] | None) -> dict[str, Any]:
         """Prune as the row says and measure what of it is not known."""

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -85,7 +86,7 @@ def _of_rules(module: ModuleType) -> Iterator[Mutant]:
                 lines=(line, line),
                 text=", ".join(map(str, same[:4])) + (", …" if len(same) > 4 else ""),
                 rule=rule,
-                plant=lambda rule=rule, what=what, value=value: _replaced(rule, what, value),
+                plant=partial(_replaced, rule, what, value),
             )
 
 
@@ -119,7 +120,7 @@ def _of_statements(module: ModuleType) -> Iterator[Mutant]:
             lines=(statement.lineno, statement.end_lineno or statement.lineno),
             text=text,
             rule=None,
-            plant=lambda place=place: _left_out(module, source, place),
+            plant=partial(_left_out, module, source, place),
         )
 
 

@@ -106,10 +106,10 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     rows = document["rows"]
-    lines = {n: {} for n in dict.fromkeys(r["name"] for r in rows.values() if r["keep"] < 1)}
+    lines: dict[str, dict[float, float]] = {}
     for row in rows.values():
         if row["keep"] < 1:
-            lines[row["name"]][row["keep"]] = row["perplexity"]
+            lines.setdefault(row["name"], {})[row["keep"]] = row["perplexity"]
     for name, points in lines.items():
         axes.plot(list(points), list(points.values()), marker="o", label=name)
     if _is_comparable(document["protocol"]):
