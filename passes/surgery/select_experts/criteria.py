@@ -31,7 +31,13 @@ def by_prompt(
         norms: Factors on the prompt's scores, [units] for each group; None where there are none.
         prior: The weight of places by the prior.
         core: The share of the chosen units that is always the same: the best by the prior.
+
+    Raises:
+        PassError: a prior or a norm is not finite.
     """
+    for group, known, norm in zip(groups, priors, norms, strict=True):
+        _require_finite(group, known, "prior or core")
+        _require_finite(group, norm, "column_norm")
     return [
         Choice(
             column_norms=norm,
@@ -56,7 +62,7 @@ def by_magnitude(program: Program, groups: Sequence[Group]) -> list[Choice]:
     Source: Dong et al. 2024 (GRIFFIN), arXiv 2404.01365: the static baseline.
 
     Raises:
-        PassError: no matrix produces the units of a group.
+        PassError: no matrix produces the units of a group, or one is not finite.
     """
     choices = []
     for group in groups:
@@ -67,7 +73,9 @@ def by_magnitude(program: Program, groups: Sequence[Group]) -> list[Choice]:
                 norms += list(part.positions.by_unit(rows))
         if not norms:
             raise PassError(f"{group.structure.name}: choice=magnitude finds no rows to weigh")
-        choices.append(Choice(fixed=choose(torch.stack(norms).prod(0), group.count)))
+        scores = torch.stack(norms).prod(0)
+        _require_finite(group, scores, "choice=magnitude")
+        choices.append(Choice(fixed=choose(scores, group.count)))
     return choices
 
 
@@ -75,11 +83,14 @@ def by_scores(groups: Sequence[Group], scores: Scores | None) -> list[Choice]:
     """The same units for every prompt: those with the best scores of this run.
 
     Raises:
-        PassError: a group has no scores.
+        PassError: a group has no scores, or they are not finite.
     """
     found = run_scores(groups, scores, "choice=static")
-    pairs = zip(groups, found, strict=True)
-    return [Choice(fixed=choose(known, group.count)) for group, known in pairs]
+    choices = []
+    for group, known in zip(groups, found, strict=True):
+        _require_finite(group, known, "choice=static")
+        choices.append(Choice(fixed=choose(known, group.count)))
+    return choices
 
 
 def run_scores(
@@ -124,3 +135,12 @@ def column_norms(program: Program, group: Group) -> torch.Tensor:
         squares = program.weights[part.weight].double().square().sum(1 - part.dim)
         total += part.positions.by_unit(squares).sum(0)
     return total.sqrt().float()
+
+
+def _require_finite(group: Group, values: torch.Tensor | None, wanted_by: str) -> None:
+    bad = 0 if values is None else int((~torch.isfinite(values)).sum())
+    if bad:
+        raise PassError(
+            f"{wanted_by}: what {bad} of {group.structure.size} units of {group.structure.name} "
+            "are worth is not finite: check the checkpoint and the calibration text"
+        )

@@ -32,6 +32,7 @@ from prunec.passes.plan import Cut, Plan
 from prunec.passes.spec import SpecError, build_pass, format_pipeline, parse_pipeline
 from prunec.passes.surgery import SelectExperts, cut_program
 from support.architectures import architecture_program
+from support.layer_inputs import layer_inputs
 from support.models import random_tokens, small_program
 from support.oracle import relative_error
 
@@ -110,9 +111,11 @@ def test_rows_of_padding_alone_have_no_say() -> None:
 
 
 def test_a_prompt_of_one_token_chooses_its_largest_activations() -> None:
-    (first, _) = indices(select(), TOKENS[:1, :1])
-    assert len(first) == 48
-    assert (first.diff() > 0).all()
+    token = TOKENS[:1, :1]
+    for layer, found in enumerate(indices(select(), token)):
+        weight = f"model.layers.{layer}.mlp.down_proj.weight"
+        (activations,) = layer_inputs(PROGRAM, weight, token)
+        assert torch.equal(found, activations.abs().topk(48).indices.sort().values)
 
 
 def test_a_plan_gives_every_layer_a_rate_of_its_own() -> None:
