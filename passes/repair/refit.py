@@ -24,7 +24,7 @@ class Refit(Pass):
     With Z all inputs that the whole layer would get there, X those that stay, W the whole weight
     and V its columns that stay, the new weight is V + D with
     D = argmin ‖X (V + D)ᵀ − Z Wᵀ‖² + λ‖D‖². λ is `ridge` times the mean of the diagonal of XᵀX.
-    Sums and solution in float64.
+    Products of a batch in single precision at least; sums of batches and solution in float64.
 
     Since a cut equals a mask, it all runs on the uncut program, with the columns that went at
     zero in the layers already done, and every weight of a dropped branch. Cuts by which no
@@ -83,8 +83,9 @@ class Refit(Pass):
             node = run.advance(target, batch)
             inputs = run.operand(node, contraction.operand, batch)
             inputs = inputs.reshape(-1, inputs.shape[-1])  # [tokens, in]
+            inputs = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
             x = inputs[:, layer.stays]
-            lost = inputs[:, layer.goes] @ matrix[:, layer.goes].T  # [tokens, out]
+            lost = inputs[:, layer.goes] @ matrix[:, layer.goes].T.to(inputs.dtype)  # [tokens, out]
             gram += (x.T @ x).double()
             cross += (x.T @ lost).double()
             tokens += len(x)

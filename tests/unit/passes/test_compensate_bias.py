@@ -53,3 +53,11 @@ def test_nothing_is_added_without_a_cut_and_text_is_asked_for() -> None:
         CompensateBias().apply(after, context)
     with pytest.raises(PassError, match="after remove-structures"):
         CompensateBias().apply(PROGRAM, Context(calibration=TOKENS))
+
+
+def test_activations_that_are_not_finite_are_an_error() -> None:
+    name = next(n for n in PROGRAM.weights if "up_proj" in n)
+    broken = PROGRAM.with_weights({name: PROGRAM.weights[name] * float("inf")})
+    after, context = cut(broken, "ffn-channel", slice(0, 70))
+    with pytest.raises(PassError, match="not finite"):
+        CompensateBias().apply(after, context)

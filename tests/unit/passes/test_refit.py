@@ -7,13 +7,14 @@ import torch
 
 from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.contract import Context, PassError
-from prunec.passes.ir import Program, execute, language_feeds
+from prunec.passes.ir import Program, cast, execute, language_feeds
 from prunec.passes.ir.staged import StagedRun
 from prunec.passes.plan import Cut, Plan
 from prunec.passes.repair import Refit
 from prunec.passes.repair.narrowed import narrowed_contractions
 from prunec.passes.surgery import cut_program
 from support.cuts import TOKENS, cut
+from support.layer_inputs import layer_inputs
 from support.models import small_program
 from support.oracle import relative_error
 
@@ -21,6 +22,7 @@ PROGRAM = small_program(torch.float64)
 # The ridge pulls a little towards the unrepaired weight; without it only rounding is left.
 TINY_RIDGE = 1e-12
 DUPLICATE_COST = 1e-6
+HALF_ROUNDING = 2**-8  # a weight is off by half of that where it is written as bfloat16
 SAME_SOLUTION = 1e-5  # of two solvers, one of which squares the condition number
 
 
@@ -82,6 +84,37 @@ def test_activations_that_are_not_finite_are_an_error() -> None:
     after, context = cut(broken, "ffn-channel", slice(0, 70))
     with pytest.raises(PassError, match="not finite"):
         Refit().apply(after, context)
+
+
+def test_with_too_little_text_it_says_so_and_moves_the_weights_less() -> None:
+    after, context = cut(PROGRAM, "ffn-channel", slice(0, 70))
+    few = replace(context, calibration=TOKENS[:1, :10], notice=(said := []).append)
+    refitted = Refit().apply(after, few)
+    assert [
+        n for n in said if "70 inputs and the calibration text 10 tokens: the ridge is 7.0" in n
+    ]
+    assert len(said) == 2
+    enough = Refit().apply(after, context)
+    for layer in narrowed_contractions(after, context):
+        name = layer.contraction.weight
+        moved, more = (p.weights[name] - after.weights[name] for p in (refitted, enough))
+        assert torch.isfinite(moved).all()
+        assert 0 < moved.norm() < more.norm()
+
+
+def test_a_half_precision_model_is_refitted_with_sums_that_are_not() -> None:
+    program = cast(small_program(), torch.bfloat16)
+    after, context = cut(program, "ffn-channel", slice(0, 70))
+    layer = narrowed_contractions(after, context)[0]
+    refitted = Refit().apply(after, context).weights[layer.contraction.weight]
+    x = layer_inputs(program, layer.contraction.weight, TOKENS).double()
+    whole = program.weights[layer.contraction.weight].double()
+    kept = x[:, layer.stays]
+    gram, lost = kept.T @ kept, x[:, layer.goes] @ whole[:, layer.goes].T
+    gram.diagonal().add_(0.001 * gram.diagonal().mean())
+    expected = whole[:, layer.stays] + torch.linalg.solve(gram, kept.T @ lost).T
+    assert refitted.dtype == torch.bfloat16
+    assert relative_error(refitted.double(), expected) < HALF_ROUNDING
 
 
 def test_a_later_layer_is_fitted_on_what_the_refitted_layers_before_it_produce() -> None:

@@ -19,6 +19,7 @@ from support.models import random_tokens, small_program
 
 PROGRAM = small_program(torch.float64)
 TOKENS = random_tokens(12, 16) % VOCABULARY  # two batches of windows
+OF_GRADIENTS = ("taylor", "taylor-second", "taylor-mixed", "taylor-vector", "saap")
 DOWN = "model.layers.1.mlp.down_proj.weight"
 
 
@@ -71,7 +72,9 @@ def test_contractions_come_one_after_another_and_progress_is_shown() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("criterion", ["wanda", "obs", "flap"])
+@pytest.mark.parametrize(
+    "criterion", ["activation", "wanda", "flap", "leverage", "obs", "obs-greedy"]
+)
 def test_activations_that_are_not_finite_name_the_layer(value: float, criterion: str) -> None:
     name = "model.layers.0.mlp.up_proj.weight"
     weight = PROGRAM.weights[name].clone()
@@ -81,11 +84,18 @@ def test_activations_that_are_not_finite_name_the_layer(value: float, criterion:
         Score(criterion, ("ffn-channel",)).apply(broken, Context(calibration=TOKENS))
 
 
-def test_gradients_that_are_not_finite_name_the_weight() -> None:
+@pytest.mark.parametrize(
+    ("criterion", "message"),
+    [
+        *((name, r"no finite gradient for model\.layers") for name in OF_GRADIENTS),
+        ("obs-fisher", "no finite gradient at linear_6"),
+    ],
+)
+def test_gradients_that_are_not_finite_say_where(criterion: str, message: str) -> None:
     name = "model.layers.0.mlp.up_proj.weight"
     broken = PROGRAM.with_weights({name: torch.full_like(PROGRAM.weights[name], torch.nan)})
-    with pytest.raises(PassError, match=r"no finite gradient for model\.layers"):
-        Score("taylor", ("ffn-channel",)).apply(broken, Context(calibration=TOKENS))
+    with pytest.raises(PassError, match=message):
+        Score(criterion, ("ffn-channel",)).apply(broken, Context(calibration=TOKENS))
 
 
 def test_gradients_are_summed_over_windows_and_squared_one_by_one() -> None:
