@@ -24,7 +24,7 @@ class Refit(Pass):
     With Z all inputs that the whole layer would get there, X those that stay, W the whole weight
     and V its columns that stay, the new weight is V + D with
     D = argmin ‖X (V + D)ᵀ − Z Wᵀ‖² + λ‖D‖². λ is `ridge` times the mean of the diagonal of XᵀX.
-    Products of a batch in single precision at least; sums of batches and solution in float64.
+    Products in float32 at least, sums and solution in float64.
 
     Since a cut equals a mask, it all runs on the uncut program, with the columns that went at
     zero in the layers already done, and every weight of a dropped branch. Cuts by which no
@@ -76,16 +76,17 @@ class Refit(Pass):
         contraction = layer.contraction
         target = contraction.node.name
         matrix = contraction.matrix(run.weights)
+        wide = torch.promote_types(matrix.dtype, torch.float32)
+        gone = matrix[:, layer.goes].to(wide)
         gram = torch.zeros(len(layer.stays), len(layer.stays), dtype=torch.float64)
         cross = torch.zeros(len(layer.stays), len(matrix), dtype=torch.float64)
         tokens = 0
         for batch in range(batches):
             node = run.advance(target, batch)
             inputs = run.operand(node, contraction.operand, batch)
-            inputs = inputs.reshape(-1, inputs.shape[-1])  # [tokens, in]
-            inputs = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
+            inputs = inputs.reshape(-1, inputs.shape[-1]).to(wide)  # [tokens, in]
             x = inputs[:, layer.stays]
-            lost = inputs[:, layer.goes] @ matrix[:, layer.goes].T.to(inputs.dtype)  # [tokens, out]
+            lost = inputs[:, layer.goes] @ gone.T  # [tokens, out]
             gram += (x.T @ x).double()
             cross += (x.T @ lost).double()
             tokens += len(x)
