@@ -17,6 +17,9 @@ from prunec.passes.repair.windows import Window
 PRECISIONS = ("auto", "float32", "bfloat16")
 """``auto`` is bfloat16 where the processor has matrix units for it."""
 
+_FIRST_SCALE = 2.0**12
+"""By which losses in float16 are multiplied at first, so that small gradients are no zeros."""
+
 _WARM_UP_STEPS = 10
 
 Example = tuple[Mapping[Node, torch.Tensor], Any]
@@ -48,11 +51,15 @@ def require_options(
 class Training:
     """How windows are trained: Adam, a cosine with a short start.
 
+    What is learned is held in float32 at least, so that weights in half precision gather steps
+    which are smaller than their spacing; the window sees it as it will be stored.
+
     Attributes:
         epochs: Times that every example is seen.
         learning_rate: The highest.
         seed: Of the order of the examples.
-        precision: Of products, one of `PRECISIONS`; weights, sums and losses stay as they are.
+        precision: Of products of float32 and wider, one of `PRECISIONS`; weights, sums and losses
+            stay as they are, and so do products of a model in half precision.
     """
 
     epochs: int
@@ -89,9 +96,14 @@ class Training:
         Raises:
             PassError: a loss is not finite.
         """
-        leaves = {n: weights[n].detach().clone().requires_grad_(True) for n in learned}
+        leaves = {n: _widened(weights[n]).requires_grad_(True) for n in learned}
         if not leaves:
             return {}, True
+        dtypes = {weights[name].dtype for name in learned}
+        is_narrowed = self.is_half and not dtypes & {torch.float16, torch.bfloat16}
+        scaler = torch.amp.GradScaler(
+            "cpu", init_scale=_FIRST_SCALE, enabled=torch.float16 in dtypes
+        )
         optimizer = torch.optim.Adam(leaves.values(), lr=self.learning_rate, betas=(0.9, 0.95))
         steps = self.epochs * len(examples)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
@@ -101,16 +113,24 @@ class Training:
         while epochs < self.epochs and (epochs == 0 or time.monotonic() < ends):
             for place in watch(torch.randperm(len(examples), generator=order).tolist()):
                 given, aim = examples[place]
-                with torch.autocast("cpu", torch.bfloat16, enabled=self.is_half):
-                    loss = loss_of(window.run(given, {**weights, **leaves}), aim)
+                values = {n: leaf.to(weights[n].dtype) for n, leaf in leaves.items()}
+                with torch.autocast("cpu", torch.bfloat16, enabled=is_narrowed):
+                    loss = loss_of(window.run(given, {**weights, **values}), aim)
                 if not torch.isfinite(loss):
                     raise PassError(f"the loss at {window.result.name} is not finite")
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
+                scaler.scale(loss).backward()
+                scaler.step(optimizer)
+                scaler.update()
                 schedule.step()
             epochs += 1
-        return {name: leaf.detach() for name, leaf in leaves.items()}, epochs == self.epochs
+        trained = {n: leaf.detach().to(weights[n].dtype) for n, leaf in leaves.items()}
+        return trained, epochs == self.epochs
+
+
+def _widened(weight: torch.Tensor) -> torch.Tensor:
+    """A copy in float32 at least."""
+    return weight.detach().to(torch.promote_types(weight.dtype, torch.float32), copy=True)
 
 
 def _rate(step: int, steps: int) -> float:
