@@ -12,6 +12,7 @@ from torch.fx import Node
 
 from prunec.passes.analysis.remaining import Remaining, whole
 from prunec.passes.ir import DECODE, Entry, Port, Program, Role
+from prunec.passes.ir.shapes import takes_only_dtype
 
 aten = torch.ops.aten
 _CONTRACTIONS: dict[Any, int] = {
@@ -70,16 +71,11 @@ def decode_bytes(program: Program) -> int:
     total = sum(_port_numbers(p) * p.dtype.itemsize for p in entry.ports(Role.EXPERTS)[0])
     for node, name in entry.weight_nodes():
         weight = program.weights[name]
-        readers = [user for user in node.users if not _reads_type_alone(user, node)]
+        readers = [user for user in node.users if not takes_only_dtype(user, node)]
         is_table = all(user.target is aten.embedding.default for user in readers)
         read = weight[0] if is_table and readers else weight
         total += read.numel() * weight.element_size() if readers else 0
     return total
-
-
-def _reads_type_alone(user: Node, node: Node) -> bool:
-    """Whether a cast follows the node's element type and nothing else of it."""
-    return user.target is aten.to.other and user.args[0] is not node
 
 
 def decoding_entry(program: Program) -> Entry:

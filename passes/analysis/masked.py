@@ -14,13 +14,12 @@ from torch.fx import Graph, Node
 from prunec.passes.analysis.coupling import Coupling, Use, Walk
 from prunec.passes.analysis.coupling.branches import Branch, dropped_branches
 from prunec.passes.analysis.coupling.site import argument
-from prunec.passes.analysis.coupling.walk import TAKES_ONLY_DTYPE_FROM_SECOND
 from prunec.passes.analysis.narrowed import Narrowed, narrowed_by
 from prunec.passes.contract import PassError
 from prunec.passes.ir import Entry, Program
 from prunec.passes.ir.axes import Atom, Axis, leaves
 from prunec.passes.ir.selection import Selection
-from prunec.passes.ir.shapes import copy_graph, is_tensor
+from prunec.passes.ir.shapes import TAKES_ONLY_DTYPE_FROM_SECOND, copy_graph, is_tensor
 
 aten = torch.ops.aten
 

@@ -18,6 +18,8 @@ from torch.fx.experimental.symbolic_shapes import (
 
 from prunec.passes.ir.program import Entry, Port, ProgramError
 
+aten = torch.ops.aten
+
 # Example sizes. Distinct, so that the shape environment gives each label a symbol of its own and
 # shares it between all inputs; primes and a sum of two, so that they and their products rarely
 # meet a static size by chance; small, so that a table of positions is longer than any of them.
@@ -28,6 +30,14 @@ _EXAMPLES = {
     "total_sequence_length": 52,
 }
 _MORE_EXAMPLES = (31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
+
+TAKES_ONLY_DTYPE_FROM_SECOND = (aten.to.other, aten.type_as.default)
+"""Casts to the element type of another tensor."""
+
+
+def takes_only_dtype(user: Node, node: Node) -> bool:
+    """Whether a cast follows the element type of a node that it reads, and nothing else of it."""
+    return user.target in TAKES_ONLY_DTYPE_FROM_SECOND and user.args[0] is not node
 
 
 def example_sizes(ports: tuple[Port, ...]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from torch.fx import Node
 from prunec.passes.analysis.coupling import Coupling
 from prunec.passes.analysis.coupling.branches import Branch
 from prunec.passes.ir import Entry, Program
+from prunec.passes.ir.shapes import takes_only_dtype
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,14 @@ class Window:
         return self.nodes[-1]
 
     def own_weights(self) -> list[str]:
-        """The weights that nothing outside of the window reads, buffers among them."""
+        """The weights whose values nothing outside of the window reads, buffers among them."""
         inside = set(self.nodes)
         counts = Counter(self.entry.reads.values())
         return [
             name
             for node, name in self.reads.items()
-            if counts[name] == 1 and all(user in inside for user in node.users)
+            if counts[name] == 1
+            and all(user in inside or takes_only_dtype(user, node) for user in node.users)
         ]
 
     def run(self, given: Mapping[Node, Any], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -70,17 +72,33 @@ def find_windows(program: Program, coupling: Coupling, span: int = 1) -> list[Wi
     Args:
         program: With one entry point.
         coupling: Has its branches.
-        span: Branches of a window; the last window may have fewer.
+        span: Branches of a window; the last window may have fewer, and one may have more so that
+            branches beside each other stay together.
     """
-    branches = _in_order(program, coupling)
-    groups = [branches[start : start + span] for start in range(0, len(branches), span)]
+    groups: list[list[Branch]] = []
+    for branch in _in_order(program, coupling):
+        if not groups or (len(groups[-1]) >= span and _may_begin(branch)):
+            groups.append([])
+        groups[-1].append(branch)
     return [window_between(program.main, group[0].stream, group[-1].add) for group in groups]
 
 
 def last_window(program: Program, coupling: Coupling, span: int) -> Window | None:
-    """The window of the last so many residual branches; None where there is no stream."""
-    branches = _in_order(program, coupling)[-span:]
-    return window_between(program.main, branches[0].stream, branches[-1].add) if branches else None
+    """The window of the last so many residual branches; None where there is no stream.
+
+    It has more of them where the first of so many stands beside another one.
+    """
+    branches = _in_order(program, coupling)
+    begins = [place for place, branch in enumerate(branches) if _may_begin(branch)]
+    if not begins:
+        return None
+    start = max(p for p in begins if p <= max(len(branches) - span, begins[0]))
+    return window_between(program.main, branches[start].stream, branches[-1].add)
+
+
+def _may_begin(branch: Branch) -> bool:
+    """Whether a window can begin with it: it is computed from the stream that it is added to."""
+    return branch.source is branch.stream
 
 
 def _in_order(program: Program, coupling: Coupling) -> list[Branch]:

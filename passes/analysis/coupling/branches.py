@@ -23,6 +23,8 @@ class Branch:
     Attributes:
         add: The node that adds it to the stream.
         stream: The operand that stays when the branch is dropped.
+        source: The value of the stream that the branch is computed from: `stream` itself, or an
+            earlier one where branches stand beside each other, as in (x + f(x)) + g(x).
         branch: The operand that goes.
         parameters: The parameters that nothing else reads, with their sizes.
         kv_bytes: Cache bytes per token that go with it.
@@ -31,6 +33,7 @@ class Branch:
 
     add: Node
     stream: Node
+    source: Node
     branch: Node
     parameters: Mapping[str, int]
     kv_bytes: int
@@ -51,12 +54,16 @@ def find_branches(program: Program, walk: Walk) -> tuple[Branches, ...]:
         return ()
     entry = program.main
     order = {node: place for place, node in enumerate(entry.graph.nodes)}
+    by_add: dict[Node, Branch] = {}
     streams: dict[Atom, list[Branch]] = {}
     for node in entry.graph.nodes:
         if node.target is not aten.add.Tensor or node not in walk.learned:
             continue
-        found = _branch(program, entry, node, order)
+        if any(leaf in walk.normalised for leaf in leaves(walk.axes[node][-1])):
+            continue  # scores of attention, to which each layer adds the same mask or bias
+        found = _branch(program, entry, node, order, by_add)
         if found is not None:
+            by_add[node] = found
             width = next(leaves(walk.axes[node][_channels(walk, node)]))
             streams.setdefault(width, []).append(found)
     return tuple(Branches(Atom(len(found)), tuple(found)) for found in streams.values())
@@ -79,15 +86,21 @@ def _channels(walk: Walk, node: Node) -> int:
     return free[-1] if free else -1
 
 
-def _branch(program: Program, entry: Entry, add: Node, order: Mapping[Node, int]) -> Branch | None:
+def _branch(
+    program: Program,
+    entry: Entry,
+    add: Node,
+    order: Mapping[Node, int],
+    by_add: Mapping[Node, Branch],
+) -> Branch | None:
     """The branch that a sum closes: one operand computed from the other, with parameters."""
     operands = add.all_input_nodes
     if len(operands) != 2 or any(o.meta["val"].shape != add.meta["val"].shape for o in operands):
         return None
-    stream, branch = sorted(operands, key=lambda o: order[o])
-    inside = _between(branch, stream, order)
-    if inside is None:
+    found = _computed_from(sorted(operands, key=order.__getitem__), order, by_add)
+    if found is None:
         return None
+    stream, source, branch, inside = found
     own = _read_by_nothing_else(inside, branch, add, order)
     parameters = {
         entry.reads[node.name]: program.weights[entry.reads[node.name]].numel()
@@ -96,7 +109,29 @@ def _branch(program: Program, entry: Entry, add: Node, order: Mapping[Node, int]
     }
     if not parameters:
         return None
-    return Branch(add, stream, branch, parameters, _kv_bytes(entry, own), frozenset(own))
+    return Branch(add, stream, source, branch, parameters, _kv_bytes(entry, own), frozenset(own))
+
+
+def _computed_from(
+    operands: Sequence[Node], order: Mapping[Node, int], by_add: Mapping[Node, Branch]
+) -> tuple[Node, Node, Node, set[Node]] | None:
+    """Which of two operands, in order, is the stream, where the other begins, and what is between.
+
+    Where neither is computed from the other, one may be a stream to which branches were added
+    and the other be computed from what it was before.
+    """
+    first, second = operands
+    inside = _between(second, first, order)
+    if inside is not None:
+        return first, first, second, inside
+    for stream, branch in ((first, second), (second, first)):
+        source = stream
+        while source in by_add:
+            source = by_add[source].stream
+            inside = _between(branch, source, order)
+            if inside is not None:
+                return stream, source, branch, inside
+    return None
 
 
 def _read_by_nothing_else(

@@ -21,10 +21,9 @@ from prunec.passes.analysis.coupling.site import (
 )
 from prunec.passes.ir import Entry, Program, ProgramError, Role
 from prunec.passes.ir.axes import Atom, RefinementError, Refusal, refuse, size
-from prunec.passes.ir.shapes import example_size, is_tensor
+from prunec.passes.ir.shapes import TAKES_ONLY_DTYPE_FROM_SECOND, example_size, is_tensor
 
 aten = torch.ops.aten
-TAKES_ONLY_DTYPE_FROM_SECOND = (aten.to.other, aten.type_as.default)
 # A weight stays one whatever its rows are chosen by: an expert's.
 _CHOOSES_FROM_FIRST = (aten.index.Tensor, aten.index_select.default)
 

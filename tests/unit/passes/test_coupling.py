@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from prunec.frontend.export import trace_config
 from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.ir import Program, propagate
 from prunec.passes.ir.shapes import copy_graph
+from prunec.passes.surgery import cut_program
+from support.architectures import architecture_program
 from support.models import llama_config, small_program
 
 COUPLING = find_structures(small_program())
@@ -63,6 +66,22 @@ def test_an_operator_without_a_rule_refuses_what_reaches_it_and_says_so() -> Non
     assert len(reasons) == 4  # in each layer what goes into the operator, and what meets its result
     assert all("aten.erfinv.default has no rule" in r.reason for r in reasons)
     assert all("modeling_llama" in r.source or "activation" in r.source for r in reasons)
+
+
+def test_scores_of_attention_are_no_stream_to_which_each_layer_adds_the_mask() -> None:
+    # With one head left scores and mask have one shape, and later scores depend on the mask.
+    program = architecture_program("xglm")
+    coupling = find_structures(program)
+    one_head = {s.atom: np.array([0]) for s in coupling.of_kind("head")}
+    (layers,) = find_structures(cut_program(program, coupling, one_head)).of_kind("layer")
+    assert layers.size == 4
+
+
+def test_branches_beside_each_other_are_found_whichever_is_added_first() -> None:
+    # (x + attention(norm(x))) + feed_forward(norm(x)): neither is computed from the other.
+    (layers,) = find_structures(architecture_program("cohere")).of_kind("layer")
+    assert layers.size == 4
+    assert {m.weight.split(".")[-2] for m in layers.members} >= {"o_proj", "down_proj"}
 
 
 def test_no_weight_is_loaded_for_the_analysis() -> None:

@@ -9,15 +9,16 @@ import torch
 
 from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.contract import Context, PassError, Progress
-from prunec.passes.ir import Program, language_feeds
+from prunec.passes.ir import Program, cast, language_feeds
 from prunec.passes.ir.staged import StagedRun
 from prunec.passes.repair import Reconstruct, Refit, training
-from prunec.passes.repair.windows import find_windows
+from prunec.passes.repair.windows import find_windows, last_window
 from support.architectures import architecture_program
 from support.cuts import TOKENS, cut
 from support.models import small_program
 
 PROGRAM = small_program(torch.float64)
+NORM = "model.layers.1.post_attention_layernorm.weight"
 
 
 def stream_error(program: Program, names: Sequence[str]) -> float:
@@ -48,6 +49,22 @@ def test_windows_compute_the_stream_from_the_stream(name: str, span: int) -> Non
         assert window.own_weights()
 
 
+@pytest.mark.parametrize("name", ["cohere", "stablelm-qk-norm"])
+@pytest.mark.parametrize("span", [1, 2])
+def test_branches_beside_each_other_are_trained_together(name: str, span: int) -> None:
+    # Each layer is x + attention(norm(x)) + feed_forward(norm(x)).
+    program = architecture_program(name)
+    coupling = find_structures(program)
+    windows = find_windows(program, coupling, span)
+    trained = [n for w in windows for n in w.own_weights() if n not in program.buffers]
+    inside = [n for n in program.parameters() if ".layers." in n]
+    assert len(windows) == 2
+    assert sorted(trained) == sorted(inside)
+    last = last_window(program, coupling, span)
+    assert last is not None
+    assert last.nodes == windows[-1].nodes
+
+
 def test_training_brings_the_stream_closer_after_every_branch() -> None:
     after, context = cut(PROGRAM, "ffn-channel", slice(0, 48))
     refitted = Refit().apply(after, context)
@@ -56,6 +73,23 @@ def test_training_brings_the_stream_closer_after_every_branch() -> None:
         repair = Reconstruct(epochs=20, learning_rate=1e-3, precision=precision)
         trained = repair.apply(refitted, context)
         assert stream_error(trained, names) < 0.8 * stream_error(refitted, names)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_in_half_precision_is_trained_as_one_in_single_precision(
+    dtype: torch.dtype,
+) -> None:
+    # Steps smaller than the spacing of bfloat16 numbers add up, also those of norms.
+    half = cast(small_program(), dtype)
+    gains = []
+    for program in (half, cast(half, torch.float32)):
+        after, context = cut(program, "ffn-channel", slice(0, 48))
+        trained = Reconstruct(epochs=3, learning_rate=3e-4).apply(after, context)
+        assert trained.weights[NORM].dtype == program.weights[NORM].dtype
+        assert not torch.equal(trained.weights[NORM], after.weights[NORM])
+        names = [w.result.name for w in find_windows(after, find_structures(after))]
+        gains.append(stream_error(trained, names) / stream_error(after, names))
+    assert gains[0] == pytest.approx(gains[1], abs=0.02)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:
