@@ -103,7 +103,7 @@ class _Bench:
 
     def _is_answered(self, known: dict[str, Any], task: str) -> bool:
         found = known.get("choices", {}).get(task, {})
-        return found.get("questions") == len(self._questions[task])
+        return bool(found.get("questions") == len(self._questions[task]))
 
     def _choose(self, runner: Any, row: Row, task: str) -> dict[str, Any]:
         """Accuracy on a task, and the difference to the dense model item by item."""

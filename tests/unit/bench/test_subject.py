@@ -80,4 +80,7 @@ def test_a_file_is_named_without_its_folder_and_a_data_set_in_full(
     path = tmp_path / "text.txt"
     path.touch()
     texts = [argparse.Namespace(description={"source": s}) for s in (str(path), "datasets:a/b:c")]
-    assert [subject.describe_text(text)["source"] for text in texts] == ["text.txt", "datasets:a/b:c"]
+    assert [subject.describe_text(text)["source"] for text in texts] == [
+        "text.txt",
+        "datasets:a/b:c",
+    ]
