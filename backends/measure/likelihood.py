@@ -33,20 +33,20 @@ def window_logits(runner: Runner, windows: torch.Tensor) -> torch.Tensor:
     return logits[:, :-1]
 
 
-def logits_after_prompt(runner: Runner, window: torch.Tensor, prompt_tokens: int) -> torch.Tensor:
-    """What a runner predicts for every token after the prompt: [1, token, vocabulary].
+def logits_after_prompt(runner: Runner, windows: torch.Tensor, prompt_tokens: int) -> torch.Tensor:
+    """What a runner predicts for every token after the prompt: [window, token, vocabulary].
 
     The prompt is one step without a cache, the rest one further step with the cache it left.
 
     Args:
         runner: The model.
-        window: [1, token]: alone, because a batch would share what is chosen from its prompts.
-        prompt_tokens: How many tokens at its start are the prompt.
+        windows: [window, token]; several may share what is chosen from their prompts.
+        prompt_tokens: How many tokens at the start of each are the prompt.
     """
-    mask = torch.ones_like(window)
-    logits, cache = runner.step(window[:, :prompt_tokens], mask[:, :prompt_tokens], None)
+    mask = torch.ones_like(windows)
+    logits, cache = runner.step(windows[:, :prompt_tokens], mask[:, :prompt_tokens], None)
     first = logits[:, -1:]
-    rest, _ = runner.step(window[:, prompt_tokens:-1], mask[:, :-1], cache)
+    rest, _ = runner.step(windows[:, prompt_tokens:-1], mask[:, :-1], cache)
     return torch.cat([first, rest], dim=1)
 
 

@@ -5,11 +5,12 @@ r"""Let the prompt choose what decode reads, in many ways, and write what qualit
         --rows griffin glass --windows 20 --generation gen --sample-count 20
 
 Perplexity is that of the tokens of each window of 1024 after the first 512 as the prompt (or after
---prompt-tokens: short prompts want a results file of their own), on the whole and for each quarter
-of them, see `prunec.backends.measure.split_perplexity`. With --generation each row answers the
-prompts of coqa, qasper and govreport in that folder greedily and is compared with the dense model's
-answers, see `prunec.backends.measure.generated`. What is in the JSON file already is not run again:
-more windows or samples run a row's measure anew.
+--prompt-tokens), one window or --batch of them at a time, on the whole and for each quarter of the
+tokens; other prompts and batches want a results file of their own. See
+`prunec.backends.measure.split_perplexity`. With --generation each row answers the prompts of coqa,
+qasper and govreport in that folder greedily and is compared with the dense model's answers, see
+`prunec.backends.measure.generated`. What is in the JSON file already is not run again: more windows
+or samples run a row's measure anew.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     add_options(parser, RESULTS, [0.75, 0.5, 0.25])
     parser.add_argument("--prompt-tokens", type=int, default=512, help="of each window of --text")
+    parser.add_argument("--batch", type=int, default=1, help="windows that share what is chosen")
     parser.add_argument("--rows", nargs="*", choices=list(PIPELINES), default=[*PIPELINES])
     parser.add_argument("--generation", type=Path, help="folder of .jsonl prompts by task")
     parser.add_argument("--sample-count", type=int, help="of each task; all where not given")
@@ -79,6 +81,7 @@ class _Bench:
         return {
             **self._subject.protocol(),
             "prompt_tokens": self._options.prompt_tokens,
+            "batch": self._options.batch,
             "dense_decode_bytes": cost.decode_bytes(self._subject.dense),
         }
 
@@ -94,8 +97,8 @@ class _Bench:
     def run(self, row: Row, known: dict[str, Any] | None) -> dict[str, Any]:
         """Prune as the row says and measure what of it is not known."""
         known = known or {}
-        wanted = (self._options.windows, self._options.prompt_tokens)
-        has_perplexity = (known.get("windows"), known.get("prompt_tokens")) == wanted
+        wanted = {key: getattr(self._options, key) for key in ("windows", "prompt_tokens", "batch")}
+        has_perplexity = all(known.get(key) == value for key, value in wanted.items())
         asked = self._samples if row.pipeline else ()  # the dense answers are what all is held to
         missing = [task for task in asked if not self._is_answered(known, task)]
         if has_perplexity and not missing:
@@ -111,10 +114,14 @@ class _Bench:
 
     def _perplexity(self, runner: Any) -> dict[str, Any]:
         found = self._measure.split_perplexity(
-            runner, self._subject.text.tokens, prompt_tokens=self._options.prompt_tokens
+            runner,
+            self._subject.text.tokens,
+            prompt_tokens=self._options.prompt_tokens,
+            batch=self._options.batch,
         )
         kept = ("perplexity", "nll", "nll_stderr", "window_nll", "quarter_nll", "windows")
-        return {key: getattr(found, key) for key in (*kept, "prompt_tokens")}
+        measured = {key: getattr(found, key) for key in (*kept, "prompt_tokens")}
+        return measured | {"batch": self._options.batch}
 
     def _answer(self, runner: Any, task: str) -> dict[str, Any]:
         found = self._measure.measure_generation(

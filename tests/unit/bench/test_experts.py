@@ -68,6 +68,8 @@ def test_the_dense_model_is_a_row_and_more_windows_run_it_anew(
     assert len(document(tmp_path)["rows"]["dense keep=1"]["window_nll"]) == 2
     assert experts.main([*given, "--windows", "2", "--prompt-tokens", "16"]) == 0
     assert document(tmp_path)["rows"]["dense keep=1"]["prompt_tokens"] == 16
+    assert experts.main([*given, "--windows", "2", "--batch", "2"]) == 0
+    assert document(tmp_path)["rows"]["dense keep=1"]["batch"] == 2
 
 
 def test_chosen_units_are_fewer_bytes_and_answers_are_compared_with_the_dense_model(

@@ -16,7 +16,7 @@ def to_markdown(document: Mapping[str, Any]) -> str:
         "",
         f"{protocol['model']}, seed {protocol['seed']}. Perplexity on the tokens after the first "
         f"{prompt} of each window of {protocol['text']['window_tokens']}, which are the prompt and "
-        f"choose; behind it the number of windows. Calibration on "
+        f"choose, {protocol['batch']} at a time; behind it the number of windows. Calibration on "
         f"{protocol['calibration']['windows']} x {protocol['calibration']['window_tokens']} tokens "
         f"of another text. Bytes are those of the weights that one decoded token reads; the prompt "
         "itself runs through the whole model.",

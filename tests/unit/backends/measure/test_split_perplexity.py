@@ -43,6 +43,14 @@ def test_it_is_the_mean_by_hand_over_the_tokens_after_the_prompt() -> None:
     assert found.quarter_nll == pytest.approx(quarters, rel=ROUNDING)
 
 
+def test_windows_of_a_batch_are_run_together() -> None:
+    runner, windows = StepRecorder(), random_tokens(3, 30)
+    alone = split_perplexity(StepRecorder(), windows, prompt_tokens=10)
+    found = split_perplexity(runner, windows, prompt_tokens=10, batch=2)
+    assert runner.rows == [2, 2, 1, 1]
+    assert found.window_nll == pytest.approx(alone.window_nll, rel=ROUNDING)
+
+
 def test_two_tokens_are_two_parts() -> None:
     found = split_perplexity(BigramRunner(random_table()), random_tokens(1, 12), prompt_tokens=10)
     assert found.nll == pytest.approx(sum(found.quarter_nll) / 2, rel=ROUNDING)
