@@ -35,9 +35,10 @@ def split_perplexity(
     The prompt is one step without a cache, the rest one further step with the cache that it
     left. Every token after the prompt counts: of a window of 1024 with a prompt of 512, tokens
     512 to 1023 counted from 0. So the first of them is predicted by the step of the prompt, which
-    is what writes the first token of an answer too. A batch of windows shares what is
-    chosen from its prompts, where the model does not choose for each. SmolLM2-135M-Instruct, dense, has 19.51 on the first
-    20 windows of WikiText-2's test text and 20.37 on the first 60 (20.36 without token 512).
+    is what writes the first token of an answer too. A batch of windows shares what is chosen from
+    its prompts, where the model does not choose for each. SmolLM2-135M-Instruct, dense, has 19.51
+    on the first 20 windows of WikiText-2's test text and 20.37 on the first 60 (20.36 without
+    token 512).
 
     Args:
         runner: The model.
