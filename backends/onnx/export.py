@@ -44,7 +44,8 @@ def export_onnx(
     """Write a program as standard ONNX: ``path`` and ``<path>.data``, both or none.
 
     Names and shapes of inputs and outputs are those of the program's ports; logits have the
-    program's own element type. Without further rewrites the file is one that TensorRT reads.
+    program's own element type. Without further rewrites the file is one that TensorRT reads, unless
+    the best of more than a few thousand units are taken: see `prunec.backends.onnx.split_top_k`.
 
     Args:
         program: What to write.

@@ -25,9 +25,23 @@ def split_top_k(model: ir.Model, limit: int = LIMIT) -> int:
 
 def _count(node: ir.Node) -> int:
     """How many a node takes; 0 where only a run can tell."""
-    wanted = node.inputs[1]
-    known = None if wanted is None else ir.convenience.get_const_tensor(wanted)
-    return 0 if known is None else int(known.numpy().reshape(-1)[0])
+    source, wanted = node.inputs[0], node.inputs[1]
+    assert source is not None
+    assert wanted is not None
+    known = ir.convenience.get_const_tensor(wanted)
+    if known is not None:
+        return int(known.numpy().reshape(-1)[0])
+    size = source.shape[node.attributes.get_int("axis", -1)] if source.shape is not None else None
+    return size if isinstance(size, int) and _is_size_of(wanted, source) else 0
+
+
+def _is_size_of(value: ir.Value, source: ir.Value) -> bool:
+    """Whether a value is a size of another: so the exporter spells how many a sort takes."""
+    node = value.producer()
+    while node is not None and node.op_type in ("Reshape", "Gather"):
+        read = node.inputs[0]
+        node = None if read is None else read.producer()
+    return node is not None and node.op_type == "Shape" and node.inputs[0] is source
 
 
 def _split(graph: ir.Graph, node: ir.Node, limit: int) -> None:

@@ -6,8 +6,10 @@ import onnx
 import pytest
 import torch
 from onnx import helper
+from transformers import AutoModelForCausalLM
 
 from prunec.backends.onnx import export_onnx
+from prunec.backends.onnx.split_top_k import LIMIT
 from prunec.backends.runner import generate
 from prunec.backends.tensorrt import (
     EngineError,
@@ -22,7 +24,12 @@ from prunec.backends.tensorrt import (
     require_buildable,
 )
 from prunec.backends.torch import TorchRunner
-from support.models import random_tokens, small_program
+from prunec.driver.lowering import build_engines
+from prunec.frontend.export import trace_model
+from prunec.passes.contract import Context
+from prunec.passes.ir import cast
+from prunec.passes.surgery import SelectExperts
+from support.models import llama_config, random_tokens, small_program
 from support.step_onnx import write_step
 
 pytestmark = pytest.mark.tensorrt
@@ -74,6 +81,21 @@ def test_a_float16_engine_is_built(library: Library, tmp_path: Path) -> None:
     manifest = build_engine(tmp_path / "model.onnx", tmp_path / "e", options(library))
     assert manifest.precision == "float16"
     assert {spec.dtype for spec in manifest.outputs} == {"float16"}
+
+
+def test_a_choice_of_more_units_than_an_engine_takes_at_once_is_built(
+    library: Library, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(
+        llama_config(intermediate_size=LIMIT + 256, num_hidden_layers=1)
+    )
+    chosen = SelectExperts(keep=0.95, prior=0.5).apply(
+        trace_model(model.eval()), Context(calibration=random_tokens(2, 8))
+    )
+    program = cast(chosen, torch.bfloat16)
+    built = build_engines(program, tmp_path / "engine", options(library), lambda phase, done: None)
+    assert set(built) == {"prefill", "decode"}
 
 
 def test_an_engine_names_its_targets(library: Library, exported: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prunec.backends.genai import write_genai_folder
 from prunec.backends.onnx import export_experts, export_onnx
+from prunec.backends.onnx.split_top_k import split_top_k
 from prunec.backends.ort import fold_cache
 from prunec.backends.tensorrt import (
     EngineManifest,
@@ -50,7 +51,7 @@ def build_engines(
     """
     source = folder / "source"
     if has_choice(program):
-        export_experts(program, source)
+        export_experts(program, source, rewrites=(split_top_k,))
         built = build_experts_engines(source, folder, options, progress)
     else:
         onnx = source / "model.onnx"

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import torch
 
+from prunec.backends.onnx.split_top_k import split_top_k
 from prunec.backends.tensorrt import EngineOptions
 from prunec.passes.ir import DECODE, PREFILL, Program, language_feeds
 from prunec.passes.ir.run import execute
@@ -34,7 +35,8 @@ def test_engines_are_built_for_their_phases_checked_and_timed(
     programs: dict[Path, Program] = {}
     profiles: dict[str, tuple[str, ...]] = {}
 
-    def export_side(program: Program, folder: Path) -> dict[str, Path]:
+    def export_side(program: Program, folder: Path, rewrites: Any) -> dict[str, Path]:
+        assert rewrites == (split_top_k,)
         folder.mkdir(parents=True)
         files = {phase: folder / f"{phase}.onnx" for phase in program.entries}
         files = files if PREFILL in files else dict.fromkeys((PREFILL, DECODE), files["main"])
