@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
 from prunec.passes.ir.program import Entry, Port, Program, ProgramError, Role
 
@@ -136,8 +136,3 @@ def _empty_cache(port: Port, batch: int, device: torch.device) -> torch.Tensor:
     sizes: dict[str, int] = {"batch_size": batch, "past_sequence_length": 0}
     shape: Sequence[int] = [sizes[s] if isinstance(s, str) else s for s in port.shape]
     return torch.zeros(shape, dtype=port.dtype, device=device)
-
-
-def node_inputs(node: Node) -> list[Node]:
-    """The nodes that this one reads, each once, in argument order."""
-    return list(node.all_input_nodes)

@@ -39,11 +39,6 @@ class Cut:
     keep: tuple[int, ...] | tuple[tuple[int, ...], ...]
 
     @property
-    def keep_rate(self) -> float:
-        """The fraction of units that stay."""
-        return self.kept_count / self.size
-
-    @property
     def kept_count(self) -> int:
         """How many units stay (of each outer unit)."""
         return len(self.rows[0])
