@@ -28,20 +28,27 @@ _TURNS = (aten.t, aten.numpy_T, aten.transpose, aten.swapaxes, aten.permute)
 
 @dataclass(frozen=True)
 class Contraction:
-    """One such operator.
+    """One such operator, or one expert's share of an operator that serves several.
 
     Attributes:
         node: Of the graph.
         operand: The place of the activations among its arguments: [..., in].
-        weight: The name of the matrix.
-        summed: The dimension of the stored matrix that is summed over: 1 as a linear layer has
-            it, 0 where the graph multiplies with the matrix itself.
+        weight: The name of the matrix, or of experts' matrices: [expert, ...].
+        summed: The dimension of the stored weight that is summed over: the last as a linear layer
+            has it, the one before where the graph multiplies with the matrix itself.
+        expert: Which one of the experts' matrices; None where there is one matrix.
+        places: The node that says which expert each row belongs to: [row]. None where rows are
+            laid out by experts: [expert, row, ...].
+        gathering: The nodes that choose each row's matrix out of the weight, in graph order.
     """
 
     node: Node
     operand: int
     weight: str
     summed: int
+    expert: int | None = None
+    places: Node | None = None
+    gathering: tuple[Node, ...] = ()
 
     @property
     def bias(self) -> Node | None:
@@ -54,23 +61,42 @@ class Contraction:
     def matrix(self, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The weight as [out, in], a view."""
         stored = weights[self.weight]
-        return stored if self.summed == 1 else stored.T
+        if self.expert is None:
+            return stored if self.summed == 1 else stored.T
+        return stored[self.expert] if self.summed == 2 else stored[self.expert].T
 
-    def stored(self, matrix: torch.Tensor) -> torch.Tensor:
-        """A matrix [out, in] in the layout of the weight."""
-        return matrix if self.summed == 1 else matrix.T.contiguous()
+    def rows(self, value: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+        """What this matrix meets of an operand, or makes of a result: [row, width].
+
+        Args:
+            value: The operand's, or the node's own.
+            places: What the node `places` gives, where there is one.
+        """
+        if self.expert is None:
+            return value.reshape(-1, value.shape[-1])
+        laid = value if self.operand == 0 else value.transpose(-1, -2)
+        chosen = laid[self.expert] if places is None else laid[places == self.expert]
+        return chosen.reshape(-1, laid.shape[-1])
 
 
 def contractions(entry: Entry) -> Iterator[Contraction]:
     """Every such operator of a graph, in graph order; experts' batches of matrices are none."""
     for node in entry.graph.nodes:
-        places = _OPERANDS.get(getattr(node.target, "overloadpacket", None))
-        if places is None:
-            continue
-        matrix, turned = _untwist(node.args[places[1]])
-        if matrix.name in entry.reads and matrix.meta["val"].dim() == 2:
-            summed = int(node.target.overloadpacket is aten.linear)
-            yield Contraction(node, places[0], entry.reads[matrix.name], summed ^ turned)
+        found = contraction_at(entry, node)
+        if found is not None:
+            yield found
+
+
+def contraction_at(entry: Entry, node: Node) -> Contraction | None:
+    """The contraction with one learned matrix that a node is; None where it is none."""
+    places = _OPERANDS.get(getattr(node.target, "overloadpacket", None))
+    if places is None:
+        return None
+    matrix, turned = _untwist(node.args[places[1]])  # type: ignore[arg-type]
+    if matrix.name not in entry.reads or matrix.meta["val"].dim() != 2:
+        return None
+    summed = int(node.target.overloadpacket is aten.linear)  # type: ignore[union-attr]
+    return Contraction(node, places[0], entry.reads[matrix.name], summed ^ turned)
 
 
 def _untwist(node: Node) -> tuple[Node, bool]:

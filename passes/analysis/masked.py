@@ -54,9 +54,10 @@ def masked_program(program: Program, coupling: Coupling, selection: Selection) -
     _require_summed(program, coupling, selection, narrowed)
     weights = dict(program.weights)
     for layer in narrowed:
-        matrix = layer.contraction.matrix(weights).clone()
-        matrix[:, layer.goes] = 0
-        weights[layer.contraction.weight] = layer.contraction.stored(matrix)
+        name = layer.contraction.weight
+        if weights[name] is program.weights[name]:
+            weights[name] = weights[name].clone()
+        layer.contraction.matrix(weights)[:, layer.goes] = 0
     masked = replace(program, weights=weights)
     dropped = dropped_branches(coupling.branches, selection)
     if not dropped:

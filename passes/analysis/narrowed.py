@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from prunec.passes.analysis.contractions import Contraction, contractions
+from prunec.passes.analysis.contractions import Contraction
 from prunec.passes.analysis.coupling import Coupling
+from prunec.passes.analysis.expert_contractions import all_contractions
 from prunec.passes.ir import Program
 from prunec.passes.ir.axes import size
 from prunec.passes.ir.selection import Selection, is_cut, kept
@@ -31,10 +32,10 @@ class Narrowed:
 def narrowed_by(program: Program, coupling: Coupling, selection: Selection) -> list[Narrowed]:
     """The contractions of an uncut program that lose inputs by a selection, in graph order."""
     result = []
-    for contraction in contractions(program.main):
+    for contraction in all_contractions(program.main):
         summed = coupling.weight_axes[contraction.weight][contraction.summed]
         if is_cut(summed, selection):
-            stays = torch.from_numpy(kept(summed, selection))
+            stays = torch.from_numpy(kept(summed, selection, contraction.expert or 0))
             goes = torch.ones(size(summed), dtype=torch.bool)
             goes[stays] = False
             result.append(Narrowed(contraction, stays, torch.nonzero(goes)[:, 0]))

@@ -23,7 +23,7 @@ def ridge_of(
         layer: For the notice.
         context: Passes it on.
     """
-    lack = max(1.0, len(second) / tokens)
+    lack = max(1.0, len(second) / max(tokens, 1))
     if lack > 1:
         context.notice(
             f"{layer} has {len(second)} inputs and the calibration text {tokens} tokens: the ridge "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,8 +24,9 @@ def output_sensitivities(
     """The second moments of the loss's gradient at each contraction's outputs.
 
     With g the gradient of the summed loss at the outputs of one token, that is the mean of g gᵀ
-    over the tokens: the factor of the empirical Fisher matrix that belongs to the outputs. A
-    change δ of one token's outputs raises the loss by about ½ δᵀ G δ.
+    over the tokens (of an expert, those that it is given): the factor of the empirical Fisher
+    matrix that belongs to the outputs. A change δ of one token's outputs raises the loss by about
+    ½ δᵀ G δ.
 
     Args:
         program: A language model.
@@ -45,12 +47,11 @@ def output_sensitivities(
     windows = text[:: -(-len(text) // _WINDOWS)].split(1)
     logits = require_logits(program, wanted_by)
     place = [port.name for port in program.main.outputs].index(logits)
-    listener = _Listener(program, program.main, {c.node.name for c in wanted})
+    listener = _Listener(program, program.main, wanted)
     for window in context.progress(windows, "Gradients", len(windows)):
         outputs = listener.feed(language_feeds(program.main, window))
         summed_loss(outputs[place], window).backward()
-    tokens = sum(window.numel() for window in windows)
-    result = {c: listener.moments[c.node.name] / tokens for c in wanted}
+    result = {c: listener.moments[c] / max(listener.rows[c], 1) for c in wanted}
     for contraction, moments in result.items():
         if not torch.isfinite(moments).all():
             raise PassError(f"the loss has no finite gradient at {contraction.node.name}")
@@ -60,21 +61,31 @@ def output_sensitivities(
 class _Listener(Interpreter):
     """Adds up the products of gradients that come back to some nodes."""
 
-    def __init__(self, program: Program, entry: Entry, names: set[str]) -> None:
+    def __init__(self, program: Program, entry: Entry, wanted: Sequence[Contraction]) -> None:
         super().__init__(program, entry)
-        self.moments: dict[str, torch.Tensor] = {}
-        self._names = names
+        self.moments: dict[Contraction, torch.Tensor] = {}
+        self.rows: dict[Contraction, int] = defaultdict(int)
+        self._wanted: dict[str, list[Contraction]] = defaultdict(list)
+        for contraction in wanted:
+            self._wanted[contraction.node.name].append(contraction)
+        self._held = {c.places.name: torch.empty(0) for c in wanted if c.places is not None}
 
     def run_node(self, n: Node) -> Any:
         value = super().run_node(n)
-        if n.name in self._names:
+        if n.name in self._held:
+            self._held[n.name] = value
+        if n.name in self._wanted:
             # No weight asks for a gradient: the first of these nodes begins what is learned from.
             value = value if value.requires_grad else value.detach().requires_grad_(True)
             value.register_hook(lambda gradient, name=n.name: self._add(name, gradient))
         return value
 
     def _add(self, name: str, gradient: torch.Tensor) -> None:
-        rows = gradient.detach().reshape(-1, gradient.shape[-1])  # [token, out]
-        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-        products = rows.T @ rows
-        self.moments[name] = products + self.moments[name] if name in self.moments else products
+        for contraction in self._wanted[name]:
+            places = None if contraction.places is None else self._held[contraction.places.name]
+            rows = contraction.rows(gradient.detach(), places)  # [token, out]
+            rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+            products = rows.T @ rows
+            known = self.moments.get(contraction)
+            self.moments[contraction] = products if known is None else products + known
+            self.rows[contraction] += len(rows)

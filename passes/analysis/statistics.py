@@ -34,8 +34,8 @@ class Moments:
     @property
     def variance(self) -> torch.Tensor:
         """The variance of each input over the tokens: [in]."""
-        mean = self.total / self.tokens
-        return (self.squares.sum(0) / self.tokens - mean.square()).clamp_min(0)
+        tokens = max(self.tokens, 1)  # an expert may be given none
+        return (self.squares.sum(0) / tokens - (self.total / tokens).square()).clamp_min(0)
 
     def require_second(self) -> torch.Tensor:
         """The second moments of one who asked for them."""
@@ -68,7 +68,8 @@ def stream_moments(
     """
     batches = context.require_calibration(wanted_by).split(_BATCH)
     feeds = [language_feeds(program.main, batch) for batch in batches]
-    run = StagedRun(program, program.main, feeds, [c.node.name for c in wanted])
+    held = {c.places for c in wanted if c.places is not None}
+    run = StagedRun(program, program.main, feeds, [c.node.name for c in wanted], held)
     for contraction in context.progress(wanted, "Activations", len(wanted)):
         yield contraction, _sum(run, contraction, len(feeds), with_second)
 
@@ -79,8 +80,8 @@ def _sum(run: StagedRun, contraction: Contraction, batches: int, with_second: bo
     second: torch.Tensor | None = None
     for batch in range(batches):
         node = run.advance(contraction.node.name, batch)
-        inputs = run.operand(node, contraction.operand, batch)
-        x = inputs.reshape(-1, inputs.shape[-1])  # [token, in]
+        places = None if contraction.places is None else run.read(contraction.places, batch)
+        x = contraction.rows(run.operand(node, contraction.operand, batch), places)  # [token, in]
         totals.append(x.double().sum(0))
         squares.append(x.double().square().sum(0))
         tokens += len(x)

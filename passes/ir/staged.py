@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ class StagedRun:
         entry: What to run.
         batches: The inputs of each batch by port name.
         targets: Names of the nodes that will be asked for, in graph order.
+        held: Nodes whose values stay once they are there.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class StagedRun:
         entry: Entry,
         batches: Sequence[Mapping[str, torch.Tensor]],
         targets: Sequence[str],
+        held: Collection[Node] = (),
     ) -> None:
         self.weights = dict(program.weights)
         self._entry = entry
@@ -37,7 +39,10 @@ class StagedRun:
         self._nodes = [n for n in entry.graph.nodes if n in needed]
         self._place = {node.name: place for place, node in enumerate(self._nodes)}
         self._last_use = {
-            operand: place for place, n in enumerate(self._nodes) for operand in n.all_input_nodes
+            operand: place
+            for place, n in enumerate(self._nodes)
+            for operand in n.all_input_nodes
+            if operand not in held
         }
         self._next = 0
         inputs = dict(zip(entry.input_nodes(), (p.name for p in entry.inputs), strict=True))
@@ -57,7 +62,7 @@ class StagedRun:
             if node.op == "call_function":
                 values[node] = self._call(node, values)
             for operand in node.all_input_nodes:
-                if self._last_use[operand] == position:
+                if self._last_use.get(operand) == position:
                     values.pop(operand, None)
         if batch == len(self._values) - 1:
             self._next = place
@@ -76,6 +81,10 @@ class StagedRun:
         """What a node that is about to run would return with the weights as they are."""
         result: torch.Tensor = self._call(node, self._values[batch])
         return result
+
+    def repeat(self, node: Node, batch: int) -> None:
+        """Compute a value that is there already again, with the weights as they are now."""
+        self._values[batch][node] = self._call(node, self._values[batch])
 
     def _call(self, node: Node, values: dict[Node, Any]) -> Any:
         def value(operand: Node) -> Any:

@@ -52,7 +52,7 @@ class Allocate(Pass):
 
     keep: float | None = None
     """Share of the block parameters that stays."""
-    kinds: tuple[str, ...] = ("kv-group", "head", "ffn-channel")
+    kinds: tuple[str, ...] = ("kv-group", "head", "ffn-channel", "expert-channel")
     multiple: int = 8
     """Of the smallest units a multiple of this many stays: odd widths waste kernel tiles."""
     floor: float = 0.1

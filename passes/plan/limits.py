@@ -15,6 +15,9 @@ SPANNING = ("residual", "layer")
 _COUNTED = ("kv-group", "head", "query-head-in-group", "expert", "layer")
 """Kinds that count blocks and are no widths: `multiple` means nothing for them."""
 
+_FEED_FORWARD = {"ffn-channel", "expert-channel"}
+"""Kinds that are the width of a feed-forward: what holds for one holds for the other."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -62,7 +65,7 @@ class LimitRules:
             coupling: Where they are from.
             structures: Those that are allocated.
             finest: The kind of which a multiple of `multiple` stays where nothing else is said;
-                only where its units are a width.
+                only where its units are a width. Channels of experts go with other channels.
             multiple: See `finest`.
 
         Raises:
@@ -71,7 +74,7 @@ class LimitRules:
         for option in ("floors", "ceilings", "multiples"):
             require_known(option, list(getattr(self, option)), coupling)
         whole = self._protected(coupling)
-        wide = {finest} - set(_COUNTED)
+        wide = _FEED_FORWARD if finest in _FEED_FORWARD else {finest} - set(_COUNTED)
         return [
             Limits(s.size, s.size)
             if s.name in whole

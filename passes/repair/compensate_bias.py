@@ -38,8 +38,11 @@ class CompensateBias(Pass):
 
     def apply(self, program: Program, context: Context) -> Program:
         """See the class."""
-        narrowed = narrowed_contractions(program, context)
+        found = narrowed_contractions(program, context)
         context.require_calibration(self.name)
+        narrowed = [layer for layer in found if layer.contraction.expert is None]
+        if len(narrowed) < len(found):
+            context.notice(f"{self.name}: experts get no biases, refit repairs them")
         if not narrowed:
             return program
         reference = context.reference

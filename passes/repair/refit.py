@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 
@@ -11,7 +12,7 @@ from prunec.passes.analysis.ridge import ridge_of
 from prunec.passes.contract import Context, Pass, PassError
 from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
-from prunec.passes.repair.narrowed import narrowed_contractions
+from prunec.passes.repair.narrowed import left_as_cut, narrowed_contractions
 
 _BATCH = 8  # windows a forward pass
 
@@ -25,6 +26,9 @@ class Refit(Pass):
     and V its columns that stay, the new weight is V + D with
     D = argmin ‖X (V + D)ᵀ − Z Wᵀ‖² + λ‖D‖². λ is `ridge` times the mean of the diagonal of XᵀX.
     Products in float32 at least, sums and solution in float64.
+
+    Each expert is a layer of its own, solved on the tokens that it is given; where some experts
+    went, the others stay as the cut left them, and the run says so.
 
     Since a cut equals a mask, it all runs on the uncut program, with the columns that went at
     zero in the layers already done, and every weight of a dropped branch. Cuts by which no
@@ -50,22 +54,36 @@ class Refit(Pass):
         """See the class."""
         narrowed = narrowed_contractions(program, context)
         windows = context.require_calibration("refit")
+        left = left_as_cut(program, context)
+        if left:
+            context.notice(
+                f"refit: {len(left)} sums over what was cut stay as the cut left them, for example "
+                f"{left[0]}: their outputs were cut too, some of the experts went, or they are no "
+                "products with one matrix for each row (convolutions)"
+            )
         if not narrowed:
             return program
         reference = context.reference
         assert reference is not None
         feeds = [language_feeds(reference.main, batch) for batch in windows.split(_BATCH)]
         names = [layer.contraction.node.name for layer in narrowed]
-        run = StagedRun(reference, reference.main, feeds, names)
+        held = {p for layer in narrowed if (p := layer.contraction.places) is not None}
+        run = StagedRun(reference, reference.main, feeds, names, held)
         run.weights |= _dropped(program, reference)
-        changed: dict[str, torch.Tensor] = {}
-        for layer in context.progress(narrowed, "Refit", len(narrowed)):
-            contraction = layer.contraction
-            matrix = contraction.matrix(run.weights)
-            masked = torch.zeros_like(matrix)
-            masked[:, layer.stays] = self._solve(layer, run, len(feeds), context)
-            run.weights[contraction.weight] = contraction.stored(masked)
-            changed[contraction.weight] = contraction.stored(masked[:, layer.stays].contiguous())
+        weights = {layer.contraction.weight for layer in narrowed}
+        run.weights |= {name: run.weights[name].clone() for name in weights}
+        changed = {name: program.weights[name].clone() for name in weights}
+        shown = context.progress(narrowed, "Refit", len(narrowed))
+        for _, layers in groupby(shown, key=lambda layer: layer.contraction.node):
+            for layer in layers:
+                contraction = layer.contraction
+                solved = self._solve(layer, run, len(feeds), context)
+                contraction.matrix(changed)[:] = solved
+                matrix = contraction.matrix(run.weights)
+                matrix[:, layer.goes], matrix[:, layer.stays] = 0, solved
+            for node in contraction.gathering:
+                for batch in range(len(feeds)):
+                    run.repeat(node, batch)
         return program.with_weights(changed)
 
     @torch.no_grad()
@@ -83,8 +101,9 @@ class Refit(Pass):
         tokens = 0
         for batch in range(batches):
             node = run.advance(target, batch)
+            places = None if contraction.places is None else run.read(contraction.places, batch)
             inputs = run.operand(node, contraction.operand, batch)
-            inputs = inputs.reshape(-1, inputs.shape[-1]).to(wide)  # [tokens, in]
+            inputs = contraction.rows(inputs, places).to(wide)  # [tokens, in]
             x = inputs[:, layer.stays]
             lost = inputs[:, layer.goes] @ gone.T  # [tokens, out]
             gram += (x.T @ x).double()

@@ -10,8 +10,9 @@ from typing import ClassVar
 
 import torch
 
-from prunec.passes.analysis.contractions import Contraction, contractions
+from prunec.passes.analysis.contractions import Contraction
 from prunec.passes.analysis.coupling import Coupling, Structure
+from prunec.passes.analysis.expert_contractions import all_contractions
 from prunec.passes.analysis.importance.scores import InputsCriterion, Scores
 from prunec.passes.analysis.statistics import Moments, stream_moments
 from prunec.passes.contract import Context, PassError
@@ -110,7 +111,7 @@ def require_readers(
         PassError: there is none for some structure.
     """
     by_place: dict[tuple[str, int], list[Contraction]] = defaultdict(list)
-    for contraction in contractions(entry):
+    for contraction in all_contractions(entry):
         by_place[contraction.weight, contraction.summed].append(contraction)
     readers = {}
     for structure in structures:
@@ -118,7 +119,7 @@ def require_readers(
         if not found:
             raise PassError(
                 f"{structure.name}: no linear layer sums over it, so there is no activation to "
-                "score it by; use criterion=magnitude or taylor"
+                "score it by; use criterion=magnitude or taylor, or leave its kind out"
             )
         readers[structure.name] = found
     return readers
@@ -127,4 +128,4 @@ def require_readers(
 def in_order(readers: Mapping[str, Sequence[Contraction]], entry: Entry) -> list[Contraction]:
     """The contractions that any structure is read by, each once, in graph order."""
     found = {contraction for of_one in readers.values() for contraction in of_one}
-    return [contraction for contraction in contractions(entry) if contraction in found]
+    return [contraction for contraction in all_contractions(entry) if contraction in found]

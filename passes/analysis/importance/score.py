@@ -74,7 +74,7 @@ class Score(Pass):
     source = "each criterion names its own"
 
     criterion: str = "activation"
-    kinds: tuple[str, ...] = ("kv-group", "head", "ffn-channel")
+    kinds: tuple[str, ...] = ("kv-group", "head", "ffn-channel", "expert-channel")
     inputs: str = "dense"
     """What the layers are given while they are measured: ``dense``, what the whole model gives
     them, or ``pruned``, what the plan of an allocate before leaves of that."""

@@ -48,6 +48,19 @@ def test_without_a_budget_three_quarters_of_the_blocks_stay() -> None:
     assert 0.7 < budget["reached"] <= 0.75
 
 
+def test_channels_of_experts_stay_in_multiples_as_those_of_other_feed_forwards() -> None:
+    program = architecture_program("llama4")
+    scores = {
+        s.name: torch.arange(1.0, s.size + 1).double() for s in find_structures(program).structures
+    }
+    context = Context(scores=Scores("ascending", scores))
+    Allocate(0.5).apply(program, context)
+    assert context.plan is not None
+    widths = counts(context.plan, "expert-channel") + counts(context.plan, "ffn-channel")
+    assert len(widths) == 4
+    assert all(width % 8 == 0 and width < 56 for width in widths)
+
+
 def test_a_cache_budget_alone_cuts_only_what_the_cache_holds() -> None:
     plan = planned(Allocate(kv_bytes=0.67), ascending())
     assert counts(plan, "kv-group") == [2, 2]
