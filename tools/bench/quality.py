@@ -36,7 +36,10 @@ RESULTS = ROOT / "tools" / "bench" / "results" / "quality.json"
 def main(arguments: list[str] | None = None) -> int:
     """Run the rows that are missing and write all files."""
     options = _parse(arguments)
-    wanted = list(_wanted(options))
+    try:
+        wanted = list(_wanted(options))
+    except ValueError as error:
+        sys.exit(f"quality.py: {error}")
     shared = import_module("shared.subject")
     bench = _Bench(options, shared.Comparison(options))
     shared.fill(options, wanted, bench.subject.protocol(), bench.run, _write)

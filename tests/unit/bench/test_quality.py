@@ -79,7 +79,7 @@ def test_the_model_can_write_its_own_calibration_text(quality: ModuleType, tmp_p
 
 def test_an_unknown_criterion_is_refused_before_the_model_is_opened(quality: ModuleType) -> None:
     given = ["--model", "absent", "--text", "absent", "--calibration", "absent"]
-    with pytest.raises(ValueError, match=r"no criteria \['nonsense'\] of units; there are"):
+    with pytest.raises(SystemExit, match=r"no criteria \['nonsense'\] of units; there are"):
         quality.main([*given, "--criteria", "wanda", "nonsense"])
 
 

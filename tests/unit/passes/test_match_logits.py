@@ -54,6 +54,14 @@ def test_only_the_last_branches_change_and_neither_norm_nor_head() -> None:
     assert all("layers.1." in n for n in two)
 
 
+def test_weights_that_give_no_finite_loss_are_an_error() -> None:
+    name = next(n for n in PROGRAM.weights if "up_proj" in n)
+    broken = PROGRAM.with_weights({name: PROGRAM.weights[name] * float("inf")})
+    after, context = cut(broken, "ffn-channel", slice(0, 70))
+    with pytest.raises(PassError, match="not finite"):
+        MatchLogits(epochs=1).apply(after, context)
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:
     after, context = cut(PROGRAM, "ffn-channel", slice(0, 48))
     first, again = (MatchLogits(epochs=1).apply(after, context) for _ in range(2))

@@ -31,12 +31,17 @@ PIPELINES = {
     "recipe-low-rank": (
         f"{_RATES},select-experts{{{_GLASS} rates=plan prior_by=scores refit=prompt rank=128}}"
     ),
+    "cut-first": (
+        "score{criterion=obs-fisher},allocate{keep=0.8 method=global standardise=none},"
+        "remove-structures,refit,clean,select-experts{keep=K refit=prompt}"
+    ),
 }
 """Pipelines by name; K stands for the share of the feed-forward units that decode reads, and B
 for the share of the block parameters that stays where that share of the units does.
 
 Both static rows choose once by activations on calibration text times the norm of what they are
 multiplied with: ``static`` by plain norms, ``static-rows`` by GRIFFIN's, each token scaled to 1.
+``cut-first`` removes a fifth of the block parameters for good and chooses among what is left.
 """
 
 
