@@ -15,11 +15,12 @@ from prunec.driver.preflight import (
     require_space,
     require_text,
 )
-from prunec.driver.recipe import EngineSection, Recipe
+from prunec.driver.recipe import EngineSection, Recipe, find_recipe, load_recipe
 from prunec.frontend.calibration import CalibrationError
 from prunec.frontend.export import trace_config
 from prunec.passes.contract import PassError
 from prunec.passes.spec import parse_pipeline
+from support.architectures import architecture_program
 from support.models import llama_config, small_program
 
 
@@ -83,6 +84,13 @@ def test_a_budget_that_the_model_cannot_meet_is_refused_without_weights() -> Non
     passes = parse_pipeline("score,allocate{keep=0.02},remove-structures")
     with pytest.raises(PassError, match=r"keep=0\.02"):
         require_budget(small_program(), passes)
+
+
+@pytest.mark.parametrize("name", ["demo", "half"])
+def test_shipped_recipes_fit_dense_models_and_experts(name: str) -> None:
+    passes = load_recipe(find_recipe(name)).passes()
+    for architecture in ("llama", "gpt2", "mixtral", "qwen2-moe"):
+        require_budget(architecture_program(architecture), passes)
 
 
 def test_a_kind_that_the_model_lacks_is_refused_without_weights() -> None:
