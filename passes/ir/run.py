@@ -96,6 +96,11 @@ def language_feeds(
 
 def _handed_on(port: Port, cache: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """What an earlier step gave for this input."""
+    if port.role is Role.OTHER:
+        raise ProgramError(
+            f"text alone cannot run this program: its input {port.name} is neither tokens, mask, "
+            "positions nor cache"
+        )
     if port.name not in cache:
         raise ProgramError(
             f"the input {port.name} ({port.role}) comes from an earlier step, which gave only "
