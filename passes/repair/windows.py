@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,23 @@ def find_windows(program: Program, coupling: Coupling, span: int = 1) -> list[Wi
         if not groups or (len(groups[-1]) >= span and _may_begin(branch)):
             groups.append([])
         groups[-1].append(branch)
-    return [window_between(program.main, group[0].stream, group[-1].add) for group in groups]
+    next_streams = [*(group[0].stream for group in groups[1:]), None]
+    return [
+        _window_of(program.main, group, next_stream)
+        for group, next_stream in zip(groups, next_streams, strict=True)
+    ]
+
+
+def _window_of(entry: Entry, group: Sequence[Branch], next_stream: Node | None) -> Window:
+    """The window of these branches, with what else makes their last sum the next ones' stream.
+
+    That is a norm where norms stand behind the sums.
+    """
+    if next_stream is not None:
+        window = window_between(entry, group[0].stream, next_stream)
+        if group[-1].add in window.nodes:
+            return window
+    return window_between(entry, group[0].stream, group[-1].add)
 
 
 def last_window(program: Program, coupling: Coupling, span: int) -> Window | None:

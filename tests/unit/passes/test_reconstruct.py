@@ -65,6 +65,17 @@ def test_branches_beside_each_other_are_trained_together(name: str, span: int) -
     assert last.nodes == windows[-1].nodes
 
 
+@pytest.mark.parametrize("span", [1, 2])
+def test_norms_behind_the_sums_are_trained_with_the_branches_before_them(span: int) -> None:
+    program = architecture_program("bart-decoder")
+    windows = find_windows(program, find_structures(program), span)
+    trained = {n for w in windows for n in w.own_weights()}
+    inside = {n for n in program.parameters() if ".layers." in n}
+    assert len(windows) == 4 // span
+    last = {n for n in inside if "layers.1.final_layer_norm" in n}
+    assert inside - trained == last
+
+
 def test_training_brings_the_stream_closer_after_every_branch() -> None:
     after, context = cut(PROGRAM, "ffn-channel", slice(0, 48))
     refitted = Refit().apply(after, context)
