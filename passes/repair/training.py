@@ -104,7 +104,9 @@ class Training:
         scaler = torch.amp.GradScaler(
             "cpu", init_scale=_FIRST_SCALE, enabled=torch.float16 in dtypes
         )
-        optimizer = torch.optim.Adam(leaves.values(), lr=self.learning_rate, betas=(0.9, 0.95))
+        optimizer = torch.optim.Adam(
+            leaves.values(), lr=self.learning_rate, betas=(0.9, 0.95), fused=True
+        )
         steps = self.epochs * len(examples)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
         order = torch.Generator().manual_seed(self.seed)
