@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from prunec.passes.contract import Context, PassError
 from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
 from prunec.passes.repair import CompensateBias
@@ -45,19 +44,6 @@ def test_a_bias_that_is_there_is_added_to_and_one_that_is_not_is_made() -> None:
         assert bool(weights) is new
 
 
-def test_nothing_is_added_without_a_cut_and_text_is_asked_for() -> None:
+def test_nothing_is_added_without_a_cut() -> None:
     after, context = cut(PROGRAM, "ffn-channel", slice(None))
     assert CompensateBias().apply(after, context) is PROGRAM
-    context.calibration = None
-    with pytest.raises(PassError, match="needs calibration text"):
-        CompensateBias().apply(after, context)
-    with pytest.raises(PassError, match="after remove-structures"):
-        CompensateBias().apply(PROGRAM, Context(calibration=TOKENS))
-
-
-def test_activations_that_are_not_finite_are_an_error() -> None:
-    name = next(n for n in PROGRAM.weights if "up_proj" in n)
-    broken = PROGRAM.with_weights({name: PROGRAM.weights[name] * float("inf")})
-    after, context = cut(broken, "ffn-channel", slice(0, 70))
-    with pytest.raises(PassError, match="not finite"):
-        CompensateBias().apply(after, context)
