@@ -8,6 +8,7 @@ from itertools import groupby
 import torch
 
 from prunec.passes.analysis.narrowed import Narrowed
+from prunec.passes.analysis.products import second_moments
 from prunec.passes.analysis.ridge import ridge_of
 from prunec.passes.contract import Context, Pass, PassError
 from prunec.passes.ir import Program, language_feeds
@@ -106,7 +107,7 @@ class Refit(Pass):
             inputs = contraction.rows(inputs, places).to(wide)  # [tokens, in]
             x = inputs[:, layer.stays]
             lost = inputs[:, layer.goes] @ gone.T  # [tokens, out]
-            gram += (x.T @ x).double()
+            gram += second_moments(x)
             cross += (x.T @ lost).double()
             tokens += len(x)
         if not (torch.isfinite(gram).all() and torch.isfinite(cross).all()):
