@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from prunec.backends.experts import read_experts
+from prunec.backends.onnx import export_experts
+from prunec.backends.tensorrt import (
+    EngineError,
+    EngineOptions,
+    build_experts_engines,
+    language_profiles,
+    require_buildable,
+)
 from prunec.backends.torch import ExpertsRunner
 from prunec.frontend.export import trace_model
 from prunec.frontend.sources import find_checkpoint
 from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.contract import Context
-from prunec.passes.ir import PREFILL, Program, execute, language_feeds
+from prunec.passes.ir import DECODE, PREFILL, Program, cast, execute, language_feeds
 from prunec.passes.manager import run_pipeline
 from prunec.passes.pipelines import CLEAN
 from prunec.passes.surgery import SelectExperts
@@ -82,3 +92,28 @@ def test_a_prompt_chooses_and_decodes_as_in_the_formula(
     outputs = execute(chosen, feeds, prefill)
     for layer, units in enumerate(reference.indices):
         assert torch.equal(outputs[f"experts.{layer}.indices"], units)
+
+
+def test_both_engines_are_built_and_what_one_hands_out_fits_the_other(
+    program: Program, tmp_path: Path
+) -> None:
+    profiles = language_profiles(batch_size=4, new_tokens=128, max_length=1152)
+    options = EngineOptions(profiles=profiles)
+    try:
+        require_buildable(options)
+    except EngineError as error:
+        pytest.skip(f"no TensorRT library builds here: {error}")
+    export_experts(cast(SelectExperts().apply(program, Context()), torch.bfloat16), tmp_path)
+    built = build_experts_engines(tmp_path, tmp_path / "engine", options)
+    given = {spec.name: spec for spec in built[PREFILL].outputs}
+    taken = {spec.name: spec for spec in built[DECODE].inputs}
+    ties = read_experts(tmp_path / "engine").experts
+    assert len(ties) == 90  # gate, up and down of thirty layers
+    assert all(given[out].shape == taken[into].shape for out, into in ties.items())
+    assert {spec.shape for out, spec in given.items() if out in ties} == {
+        (COUNT, 576),
+        (576, COUNT),
+    }
+    sizes = {name: (tmp_path / "engine" / f"{name}.engine").stat().st_size for name in built}
+    held = 2 * COUNT * 576 * 90  # bytes that decode is given instead of holding them
+    assert sizes[DECODE] < sizes[PREFILL] - held

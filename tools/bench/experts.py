@@ -9,8 +9,9 @@ Perplexity is that of the tokens of each window of 1024 after the first 512 as t
 tokens; other prompts and batches want a results file of their own. See
 `prunec.backends.measure.split_perplexity`. With --generation each row answers the prompts of coqa,
 qasper and govreport in that folder greedily and is compared with the dense model's answers, see
-`prunec.backends.measure.generated`. What is in the JSON file already is not run again: more windows
-or samples run a row's measure anew.
+`prunec.backends.measure.generated`; --verify-every and --refresh-every are options of the runner
+there and want a results file of their own too. What is in the JSON file already is not run again:
+more windows or samples run a row's measure anew.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sample-count", type=int, help="of each task; all where not given")
     parser.add_argument("--new-tokens", type=int, default=128, help="of an answer at most")
     parser.add_argument("--max-prompt-tokens", type=int, default=1024, help="the end of a prompt")
+    often = parser.add_mutually_exclusive_group()
+    often.add_argument("--verify-every", type=int, metavar="N", help="tokens of an answer")
+    often.add_argument("--refresh-every", type=int, metavar="N", help="tokens of an answer")
     return parser.parse_args(arguments)
 
 
@@ -82,8 +86,13 @@ class _Bench:
             **self._subject.protocol(),
             "prompt_tokens": self._options.prompt_tokens,
             "batch": self._options.batch,
+            **self._runner_options(),
             "dense_decode_bytes": cost.decode_bytes(self._subject.dense),
         }
+
+    def _runner_options(self) -> dict[str, int | None]:
+        """What is asked of the runner while it answers."""
+        return {key: getattr(self._options, key) for key in ("verify_every", "refresh_every")}
 
     def feed_forward_share(self) -> float:
         """The share of the block parameters that carries feed-forward units."""
@@ -105,11 +114,10 @@ class _Bench:
             return known
         cost = import_module("prunec.passes.analysis.cost")
         program, facts = self._subject.prune(row, self._subject.calibration)
-        runner = self._torch.open_runner(program)
         found = {**known, **facts, "decode_bytes": cost.decode_bytes(program)}
         if not has_perplexity:
-            found |= self._perplexity(runner)
-        answers = {task: self._answer(runner, task) for task in missing}
+            found |= self._perplexity(self._torch.open_runner(program))
+        answers = {task: self._answer(program, task) for task in missing}
         return {**found, "generation": {**known.get("generation", {}), **answers}}
 
     def _perplexity(self, runner: Any) -> dict[str, Any]:
@@ -123,9 +131,9 @@ class _Bench:
         measured = {key: getattr(found, key) for key in (*kept, "prompt_tokens")}
         return measured | {"batch": self._options.batch}
 
-    def _answer(self, runner: Any, task: str) -> dict[str, Any]:
+    def _answer(self, program: Any, task: str) -> dict[str, Any]:
         found = self._measure.measure_generation(
-            runner,
+            self._torch.ExpertsRunner(program, **self._runner_options()),
             self._torch.open_runner(self._subject.dense),
             self._subject.tokenizer,
             self._samples[task],

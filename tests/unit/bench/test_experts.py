@@ -102,3 +102,15 @@ def test_every_pipeline_runs_and_only_unknown_names_are_refused(experts: ModuleT
         assert set(run_pipeline(small_program(), row.passes, context).entries) == {PREFILL, DECODE}
     with pytest.raises(ValueError, match="no rows \\['nonsense'\\]; there are"):
         list(known.rows(["nonsense"], [0.5], 0.6))
+
+
+def test_the_whole_model_may_look_at_answers_now_and_then(
+    experts: ModuleType, tmp_path: Path
+) -> None:
+    given = arguments(tmp_path, "--windows", "1", "--rows", "griffin", *prompts(tmp_path))
+    assert experts.main([*given, "--verify-every", "1"]) == 0  # then every token is its own
+    (answered,) = [r["generation"] for r in document(tmp_path)["rows"].values() if r["pipeline"]]
+    assert all(found["same_answers"] == 1 for found in answered.values())
+    assert "After every 1 tokens the whole model" in (tmp_path / "experts.md").read_text()
+    with pytest.raises(SystemExit, match="verify_every"):
+        experts.main(given)

@@ -69,7 +69,7 @@ def test_rows_of_another_model_or_text_are_not_put_beside_them(
     out = tmp_path / "results.json"
     fill(subject, out)
     before = out.read_bytes()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SystemExit, match=message):
         fill(subject, out, **change)
     assert out.read_bytes() == before
 

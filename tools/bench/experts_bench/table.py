@@ -28,7 +28,7 @@ def to_markdown(document: Mapping[str, Any]) -> str:
         *(_quality(key, row, protocol["dense_decode_bytes"]) for key, row in rows.items()),
         "",
     ]
-    return "\n".join([*lines, *_generation(rows)]) + "\n"
+    return "\n".join([*lines, *_generation(rows, protocol)]) + "\n"
 
 
 def _quality(key: str, row: Mapping[str, Any], dense_bytes: int) -> str:
@@ -41,13 +41,13 @@ def _quality(key: str, row: Mapping[str, Any], dense_bytes: int) -> str:
     )
 
 
-def _generation(rows: Mapping[str, Any]) -> Iterator[str]:
+def _generation(rows: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterator[str]:
     """Answers beside the dense model's own, where they were measured."""
     answered = {key: row["generation"] for key, row in rows.items() if row.get("generation")}
     if not answered:
         return
     yield "Greedy answers beside the dense model's own, one prompt at a time; 100 is the same text."
-    yield "Of prompts longer than the limit the start is cut."
+    yield "Of prompts longer than the limit the start is cut." + _checks(protocol)
     yield ""
     yield (
         "| row | task | prompts | cut to limit | new tokens | ROUGE-L | F1 | equal tokens, % | "
@@ -63,6 +63,17 @@ def _generation(rows: Mapping[str, Any]) -> Iterator[str]:
                 f"{_percent(found, 'token_agreement')} | {100 * found['same_answers']:.0f} | "
                 f"{found['median_same_tokens']:g} |"
             )
+
+
+def _checks(protocol: Mapping[str, Any]) -> str:
+    """What the whole model does while an answer is written."""
+    done = {"verify_every": "corrects them", "refresh_every": "chooses the units anew"}
+    asked = {key: protocol.get(key) for key in done}
+    return "".join(
+        f" After every {count} tokens the whole model runs over them and {done[key]}."
+        for key, count in asked.items()
+        if count
+    )
 
 
 def _percent(found: Mapping[str, Any], key: str) -> str:

@@ -15,12 +15,12 @@ REPAIRS = {
 }
 _OF_LOSSES = {"obs-fisher": " standardise=none"}
 """Criteria whose scores are losses in one unit for all layers, and what ``global`` adds there."""
-_BEST = (
-    "score{criterion=obs-fisher},allocate{keep=K method=global standardise=none},remove-structures"
-)
+_PLAN = "score{criterion=obs-fisher},allocate{keep=K method=global standardise=none}"
+_PLAN_AGAIN = _PLAN.replace("}", " inputs=pruned}", 1)
 RECIPES = {
-    "best": f"{_BEST}{REPAIRS['reconstruct']},match-logits",
-    "best-without-training": f"{_BEST}{REPAIRS['refit']}",
+    "best": f"{_PLAN},remove-structures{REPAIRS['reconstruct']},match-logits",
+    "best-without-training": f"{_PLAN},remove-structures{REPAIRS['refit']}",
+    "planned-twice": f"{_PLAN},{_PLAN_AGAIN},remove-structures{REPAIRS['refit']}",
 }
 """Pipelines by name; K stands for the share of the block parameters that stays."""
 TASKS = {

@@ -140,7 +140,7 @@ def fill(
         write: From the results' path and the document to files.
 
     Raises:
-        ValueError: the rows that are there were made of another model, or with other texts.
+        SystemExit: the rows that are there were made of another model, or with other texts.
     """
     document = json.loads(options.out.read_text()) if options.out.is_file() else {"rows": {}}
     if document["rows"]:
@@ -161,7 +161,7 @@ def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) 
     """Refuse to put rows beside others that say something else. Rows count their own windows."""
     there, wanted = _identity(before), _identity(now)
     if other := [key for key in wanted if there.get(key) != wanted[key]]:
-        raise ValueError(
+        raise SystemExit(
             f"the rows of {out} were made with another {', '.join(other)}: "
             f"{[there.get(key) for key in other]}, now {[wanted[key] for key in other]}. "
             "Give these options, or another --out"
@@ -172,7 +172,7 @@ def _identity(protocol: Mapping[str, Any]) -> dict[str, Any]:
     """What all rows of a file have in common, flat."""
     parts = {"every": 1, **protocol.get("calibration", {}), "source": ""}
     texts = protocol["texts"].values() if "texts" in protocol else [protocol["text"]]
-    names = ("model", "seed", "pipeline", "calibration_windows")
+    names = ("model", "seed", "pipeline", "calibration_windows", "verify_every", "refresh_every")
     whole = {name: protocol[name] for name in names if name in protocol}
     return parts | whole | {"text": [text["sha256"] for text in texts]}
 
