@@ -142,6 +142,21 @@ def test_both_forms_write_the_same_text(job: Path) -> None:
     assert found["text"] == found["against"]["text"]
 
 
+def test_a_cut_and_a_choice_among_what_is_left_add_up_in_the_report(tmp_path: Path) -> None:
+    cut = "score{kinds=ffn-channel},allocate{keep=0.8 kinds=ffn-channel},remove-structures"
+    result = run(tmp_path, f"{cut},clean,select-experts{{keep=0.5}}")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    kinds, choice = report["kinds"][0]["layers"], report["choice"]
+    left = [layer["kept"] for layer in kinds]
+    assert [s["units"] for s in choice["structures"]] == left
+    read = choice["decode_bytes"]
+    unit = 3 * 60 * 4  # bytes of gate, up and down
+    assert read["dense"] - read["pruned"] == sum(96 - units for units in left) * unit
+    chosen = sum(s["count"] for s in choice["structures"])
+    assert read["pruned"] - read["chosen"] == (sum(left) - chosen) * unit
+
+
 def test_a_budget_that_cannot_be_met_is_known_before_the_weights_are_read(tmp_path: Path) -> None:
     result = run(tmp_path, BY_PLAN.replace("keep=0.8", "keep=0.05"))
     assert result.exit_code != 0
