@@ -17,7 +17,8 @@ def second_moments(rows: torch.Tensor) -> torch.Tensor:
     result = rows.new_empty(size, size, dtype=torch.float64)
     step = max(1, -(-size // _BLOCKS))
     for start in range(0, size, step):
-        block = slice(start, start + step)
+        end = start + step
+        block = slice(start, end)
         result[block, start:] = rows[:, block].T @ rows[:, start:]
-        result[start:, block] = result[block, start:].T
+        result[end:, block] = result[block, end:].T
     return result
