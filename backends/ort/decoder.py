@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import torch
+
+from prunec.backends.ort.cache import Cache, Values, row
+from prunec.backends.ort.grow_in_place import ROOM, grow_in_place
 
 TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -23,9 +26,6 @@ TYPES: dict[str, type[np.generic]] = {
 """The element types that can be fed, by ONNX Runtime's name."""
 
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
-
-Values = Mapping[str, Any]
-"""Values of ONNX Runtime (`onnxruntime.OrtValue`) by name."""
 
 
 class OrtError(Exception):
@@ -79,6 +79,9 @@ def _head_width(config: Path) -> int | None:
 class OrtDecoder:
     """One file that steps a language model.
 
+    Where its cache has room (`prunec.backends.ort.grow_in_place`), keys and values are written
+    to it where they stay; else every step copies what is there to a longer one.
+
     Args:
         path: The ONNX file, with the customary names: ``input_ids``, ``attention_mask``,
             ``past_key_values.N.key|value`` in, ``logits``, ``present.N.key|value`` out, and
@@ -120,6 +123,8 @@ class OrtDecoder:
             for name, value in inputs.items()
             if name not in self._past and name not in handed_on
         }
+        self._grows = all(inputs[name].shape[2] == ROOM for name in self._past)
+        self._of_rows = {n for n in handed_on if isinstance(inputs[n].shape[0], str)}
         self._outputs = list(outputs)
         self.vocabulary = int(outputs["logits"].shape[-1])
 
@@ -127,35 +132,64 @@ class OrtDecoder:
         self,
         tokens: torch.Tensor,
         mask: torch.Tensor,
-        past: Values | None,
+        past: Cache | None,
         *,
         handed_on: Values | None = None,
-    ) -> tuple[torch.Tensor, Values, Values]:
-        """Process new tokens; nothing but them and the logits is copied.
+    ) -> tuple[torch.Tensor, Cache, Values]:
+        """Process new tokens.
 
         Args:
             tokens: [batch, new], int64.
             mask: [batch, past + new], int64.
-            past: Keys and values by the name of their input; empty ones where None.
+            past: Keys and values; empty ones where None.
             handed_on: The further inputs.
 
         Returns:
             Logits, [batch, new, vocabulary], float32, keys and values for the next step, and
             further outputs by their names.
         """
-        past = self._empty(len(tokens)) if past is None else past
+        past = Cache.full(self._empty(len(tokens))) if past is None else past
+        given = handed_on or {}
+        if not self._grows:
+            logits, values = self._run(tokens, mask, past.exact(), given)
+            cache = {name: values.pop(_present(name)) for name in self._past}
+            return logits, Cache.full(cache), values
+        grown = past.grown(tokens.shape[1])
+        if past.tokens and len(tokens) > 1 and tokens.shape[1] > 1:
+            return self._run_rows(tokens, mask, grown, given), grown, {}
+        logits, values = self._run(tokens, mask, grown.memory.values, given)
+        return logits, grown, values
+
+    def _run_rows(
+        self, tokens: torch.Tensor, mask: torch.Tensor, grown: Cache, given: Values
+    ) -> torch.Tensor:
+        """One sequence after the other, as its kernel takes several tokens after a cache."""
+        found = []
+        for i in range(len(tokens)):
+            own = {n: row(v, i) if n in self._of_rows else v for n, v in given.items()}
+            values = {name: row(value, i) for name, value in grown.memory.values.items()}
+            found.append(self._run(tokens[i : i + 1], mask[i : i + 1], values, own)[0])
+        return torch.cat(found)
+
+    def _run(
+        self, tokens: torch.Tensor, mask: torch.Tensor, cache: Values, given: Values
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Logits, and all else that is not written in place; nothing but them is copied."""
         binding = self._session.io_binding()
         for name, array in self._feeds(tokens, mask).items():
             binding.bind_cpu_input(name, array)
-        for name, value in {**past, **(handed_on or {})}.items():
+        for name, value in {**cache, **given}.items():
             binding.bind_ortvalue_input(name, value)
+        in_place = {_present(name): v for name, v in cache.items()} if self._grows else {}
         for name in self._outputs:
-            binding.bind_output(name, "cpu" if name == "logits" else self.device)
+            if name in in_place:
+                binding.bind_ortvalue_output(name, in_place[name])
+            else:
+                binding.bind_output(name, "cpu" if name == "logits" else self.device)
         self._session.run_with_iobinding(binding)
         values = dict(zip(self._outputs, binding.get_outputs(), strict=True))
         logits = torch.from_numpy(values.pop("logits").numpy()).float()
-        cache = {name: values.pop(_present(name)) for name in self._past}
-        return logits, cache, values
+        return logits, {name: v for name, v in values.items() if name not in in_place}
 
     def _feeds(self, tokens: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
         feeds = {"input_ids": tokens, "attention_mask": mask}
@@ -173,6 +207,33 @@ class OrtDecoder:
             )
             for name, i in self._past.items()
         }
+
+
+def open_decoder(
+    path: Path, options: SessionOptions, handed_on: Collection[str] = ()
+) -> OrtDecoder:
+    """A decoder whose cache grows in place wherever ONNX Runtime's kernels for the CPU can.
+
+    Args and errors are those of `OrtDecoder`.
+    """
+    if list(options.providers)[:1] != ["CPUExecutionProvider"]:
+        return OrtDecoder(path, options, handed_on)
+    model = load_model(path)
+    return OrtDecoder(path, options, handed_on, model if grow_in_place(model) else None)
+
+
+def load_model(path: Path) -> ir.Model:
+    """What a file holds, its weights left where they are.
+
+    Raises:
+        OrtError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise OrtError(f"no ONNX file at {path}")
+    try:
+        return ir.load(path)
+    except Exception as error:  # of protobuf and of the file system
+        raise OrtError(f"{path} cannot be read as an ONNX file: {error}") from error
 
 
 def open_session(path: Path, options: SessionOptions, model: ir.Model | None = None) -> Any:

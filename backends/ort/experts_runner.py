@@ -7,23 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx_ir as ir
 import onnxruntime
 import torch
 
 from prunec.backends.experts import ExpertsManifest, read_experts
 from prunec.backends.experts_steps import ExpertsSteps
+from prunec.backends.ort.cache import Cache, Values
 from prunec.backends.ort.decoder import (
     OrtDecoder,
-    OrtError,
     SessionOptions,
-    Values,
+    load_model,
+    open_decoder,
     open_session,
 )
 from prunec.backends.ort.experts_memory import Experts, ExpertsMemory
 from prunec.backends.ort.split_choice import split_choice
-from prunec.passes.ir import DECODE, PREFILL, Role
+from prunec.passes.ir import DECODE, PREFILL
 
 
 class ExpertsOrtRunner(ExpertsSteps):
@@ -75,22 +74,17 @@ class _OrtEntries:
     def __init__(self, folder: Path, manifest: ExpertsManifest, options: SessionOptions) -> None:
         paths = {name: folder / entry.file for name, entry in manifest.entries.items()}
         self._outputs = {name: output for output, name in manifest.experts.items()}
-        self._decode = OrtDecoder(paths[DECODE], options, self._outputs.keys())
+        self._decode = open_decoder(paths[DECODE], options, self._outputs.keys())
         self._prefill: OrtDecoder | None
         self._prefill, self._choice = _open_prefill(paths[PREFILL], manifest, options)
         self._ports = [p for p in manifest.entries[DECODE].inputs if p.name in self._outputs]
         self._memory = ExpertsMemory(self._allocate)
-        self._past_dims = {
-            port.name: port.shape.index("past_sequence_length")
-            for port in manifest.entries[DECODE].inputs
-            if port.role is Role.CACHE
-        }
         self.provider = self._decode.provider
         self.vocabulary = self._decode.vocabulary
 
     def prefill(
-        self, tokens: torch.Tensor, mask: torch.Tensor, past: Values | None
-    ) -> tuple[torch.Tensor, Values, Values]:
+        self, tokens: torch.Tensor, mask: torch.Tensor, past: Cache | None
+    ) -> tuple[torch.Tensor, Cache, Values]:
         """See `prunec.backends.experts_steps.Entries`; what is chosen is gathered for decode."""
         assert self._prefill is not None, "not asked for once it is released"
         logits, past, sums = self._prefill.run(tokens, mask, past)
@@ -98,15 +92,15 @@ class _OrtEntries:
         return logits, past, Experts(self._outputs, gather)
 
     def decode(
-        self, tokens: torch.Tensor, mask: torch.Tensor, past: Values, experts: Values
-    ) -> tuple[torch.Tensor, Values]:
+        self, tokens: torch.Tensor, mask: torch.Tensor, past: Cache, experts: Values
+    ) -> tuple[torch.Tensor, Cache]:
         """See `prunec.backends.experts_steps.Entries`."""
         logits, past, _ = self._decode.run(tokens, mask, past, handed_on=experts)
         return logits, past
 
-    def without_last(self, past: Values, tokens: int) -> Values:
-        """See `prunec.backends.experts_steps.Entries`; copies what stays."""
-        return {name: self._shortened(name, value, tokens) for name, value in past.items()}
+    def without_last(self, past: Cache, tokens: int) -> Cache:
+        """See `prunec.backends.experts_steps.Entries`; copies nothing yet."""
+        return past.without_last(tokens)
 
     def release_prefill(self) -> None:
         """See `prunec.backends.experts_steps.Entries`."""
@@ -134,21 +128,12 @@ class _OrtEntries:
             )
         return found
 
-    def _shortened(self, name: str, value: Any, tokens: int) -> Any:
-        array = value.numpy()
-        dim = self._past_dims[name]
-        kept = np.ascontiguousarray(array.take(range(array.shape[dim] - tokens), axis=dim))
-        return onnxruntime.OrtValue.ortvalue_from_numpy(kept, self._decode.device, 0)
-
 
 def _open_prefill(
     path: Path, manifest: ExpertsManifest, options: SessionOptions
 ) -> tuple[OrtDecoder, Any]:
     """The whole model, and what chooses by the sums that it returns: sessions over one file."""
-    try:
-        model = ir.load(path)
-    except Exception as error:  # of protobuf and of the file system
-        raise OrtError(f"{path} cannot be read: {error}") from error
+    model = load_model(path)
     first = ["logits", *manifest.cache]
     whole, choice = split_choice(model, first, list(manifest.experts))
     return OrtDecoder(path, options, model=whole), open_session(path, options, choice)

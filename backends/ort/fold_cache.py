@@ -1,12 +1,12 @@
 """Let ``Attention`` grow the cache and split the heads itself, as ONNX Runtime does fastest.
 
-``Attention(heads(q), Concat(past_k, heads(k)), Concat(past_v, heads(v)), mask)``, its result
-transposed back to [batch, token, hidden]
+``Attention(q, Concat(past_k, k), Concat(past_v, v), mask)``
 ->
 ``Attention(q, k, v, mask, past_k, past_v)``, whose further results are the grown cache.
 
-``heads`` is ``Transpose(Reshape(x))``, with or without a ``RotaryEmbedding`` after it. The result
-is standard ONNX too, but TensorRT reads only the form before.
+Where each of q, k and v is ``Transpose(Reshape(x))``, with or without a ``RotaryEmbedding`` after
+it, and the result is transposed back to [batch, token, hidden], ``Attention`` takes the x. The
+result is standard ONNX too, but TensorRT reads only the form before.
 """
 
 from __future__ import annotations
@@ -47,20 +47,25 @@ def fold_cache(model: ir.Model) -> int:
 def _fold(graph: ir.Graph, node: ir.Node) -> bool:
     if len(node.inputs) != 4 or len(node.outputs) != 1:
         return False
-    query = _split_heads(node.inputs[0])
+    query, mask = node.inputs[0], node.inputs[3]
     key, value = _grown(node.inputs[1]), _grown(node.inputs[2])
-    result = _merged_heads(node.outputs[0])
-    if query is None or key is None or value is None or result is None:
+    if query is None or key is None or value is None:
         return False
     (past_key, keys), (past_value, values) = key, value
-    inputs = [h.flat(node) for h in (query, keys, values)]
-    attributes = {
-        **node.attributes,
-        "q_num_heads": ir.AttrInt64("q_num_heads", query.count),
-        "kv_num_heads": ir.AttrInt64("kv_num_heads", keys.count),
-    }
+    split = [_split_heads(v) for v in (query, keys, values)]
+    merged = _merged_heads(node.outputs[0])
+    if merged is None or None in split:
+        result, sources, counts = node.outputs[0], [query, keys, values], []
+    else:
+        result, sources = merged, [h.flat(node) for h in split if h is not None]
+        counts = [
+            ir.AttrInt64(f"{name}_num_heads", h.count)
+            for name, h in zip(("q", "kv"), split, strict=False)
+            if h is not None
+        ]
+    attributes = {**node.attributes, **{a.name: a for a in counts}}
     outputs = _insert(
-        node, "Attention", [*inputs, node.inputs[3], past_key, past_value], attributes, 3
+        node, "Attention", [*sources, mask, past_key, past_value], attributes, num_outputs=3
     )
     replaced = (result, node.inputs[1], node.inputs[2])
     for before, after in zip(replaced, outputs, strict=True):
@@ -84,8 +89,8 @@ def _split_heads(value: ir.Value | None) -> _Heads | None:
     return _Heads(source, shape[1], rotary)
 
 
-def _grown(value: ir.Value | None) -> tuple[ir.Value, _Heads] | None:
-    """Match ``Concat(past, heads(x))`` over the tokens."""
+def _grown(value: ir.Value | None) -> tuple[ir.Value, ir.Value] | None:
+    """Match ``Concat(past, new)`` over the tokens."""
     concat = _producer(value, "Concat")
     if (
         concat is None
@@ -93,8 +98,8 @@ def _grown(value: ir.Value | None) -> tuple[ir.Value, _Heads] | None:
         or concat.attributes["axis"].as_int() not in (2, -2)
     ):
         return None
-    past, heads = concat.inputs[0], _split_heads(concat.inputs[1])
-    return None if past is None or heads is None else (past, heads)
+    past, new = concat.inputs
+    return None if past is None or new is None else (past, new)
 
 
 def _merged_heads(value: ir.Value) -> ir.Value | None:

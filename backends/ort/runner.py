@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from prunec.backends.ort.decoder import OrtDecoder, SessionOptions, Values
-
-
-@dataclass(frozen=True)
-class OrtCache:
-    """Keys and values as the session returned them, under the names of its next inputs."""
-
-    values: Values
+from prunec.backends.ort.cache import Cache
+from prunec.backends.ort.decoder import SessionOptions, open_decoder
 
 
 class OrtRunner:
@@ -35,14 +28,13 @@ class OrtRunner:
         self, path: Path, providers: Sequence[str] | None = None, threads: int | None = None
     ) -> None:
         options = SessionOptions(providers or ("CPUExecutionProvider",), threads)
-        self._decoder = OrtDecoder(Path(path), options)
+        self._decoder = open_decoder(Path(path), options)
         self.name = f"onnxruntime/{self._decoder.provider}"
         self.vocabulary = self._decoder.vocabulary
 
     def step(
-        self, tokens: torch.Tensor, mask: torch.Tensor, cache: OrtCache | None
-    ) -> tuple[torch.Tensor, OrtCache]:
+        self, tokens: torch.Tensor, mask: torch.Tensor, cache: Cache | None
+    ) -> tuple[torch.Tensor, Cache]:
         """See `prunec.backends.runner.Runner.step`."""
-        past = None if cache is None else cache.values
-        logits, values, _ = self._decoder.run(tokens, mask, past)
-        return logits, OrtCache(values)
+        logits, cache, _ = self._decoder.run(tokens, mask, cache)
+        return logits, cache

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 
 from prunec.frontend.export import trace_model
 from prunec.frontend.tracing.architecture import model_class
@@ -38,7 +39,11 @@ OTHER_SIZE = 6
 
 def random_model(name: str, seed: int = 0) -> Any:
     """A model of this architecture in float32, every parameter away from its trivial start."""
-    config = ARCHITECTURES[name]()
+    return random_model_of(ARCHITECTURES[name](), seed)
+
+
+def random_model_of(config: PreTrainedConfig, seed: int = 0) -> Any:
+    """The same, by its configuration."""
     torch.manual_seed(seed)
     model = model_class(config)._from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
