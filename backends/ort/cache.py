@@ -22,10 +22,12 @@ class Memory:
     Attributes:
         values: Each [batch, head, room, head_dim], by the name of the input that takes it.
         written: How many tokens any of them has written.
+        bound: The `prunec.backends.ort.binding.Binding` of who wrote last.
     """
 
     values: Values
     written: int
+    bound: Any = None
 
 
 @dataclass(frozen=True)

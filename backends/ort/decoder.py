@@ -13,7 +13,8 @@ import onnx_ir as ir
 import onnxruntime
 import torch
 
-from prunec.backends.ort.cache import Cache, Values, row
+from prunec.backends.ort.binding import Binding, Feeds
+from prunec.backends.ort.cache import Cache, Memory, Values, row
 from prunec.backends.ort.grow_in_place import ROOM, grow_in_place
 
 TYPES: dict[str, type[np.generic]] = {
@@ -149,49 +150,41 @@ class OrtDecoder:
             further outputs by their names.
         """
         past = Cache.full(self._empty(len(tokens))) if past is None else past
-        given = handed_on or {}
+        feeds = self._feeds(tokens, mask)
         if not self._grows:
-            logits, values = self._run(tokens, mask, past.exact(), given)
+            values = self._bind(past.exact(), handed_on).run(feeds)
             cache = {name: values.pop(_present(name)) for name in self._past}
-            return logits, Cache.full(cache), values
+            return _logits(values), Cache.full(cache), values
         grown = past.grown(tokens.shape[1])
         if past.tokens and len(tokens) > 1 and tokens.shape[1] > 1:
-            return self._run_rows(tokens, mask, grown, given), grown, {}
-        logits, values = self._run(tokens, mask, grown.memory.values, given)
-        return logits, grown, values
+            return self._run_rows(feeds, grown, handed_on), grown, {}
+        values = self._bind_memory(grown.memory, handed_on).run(feeds)
+        return _logits(values), grown, values
 
-    def _run_rows(
-        self, tokens: torch.Tensor, mask: torch.Tensor, grown: Cache, given: Values
-    ) -> torch.Tensor:
+    def _run_rows(self, feeds: Feeds, grown: Cache, handed_on: Values | None) -> torch.Tensor:
         """One sequence after the other, as its kernel takes several tokens after a cache."""
         found = []
-        for i in range(len(tokens)):
-            own = {n: row(v, i) if n in self._of_rows else v for n, v in given.items()}
-            values = {name: row(value, i) for name, value in grown.memory.values.items()}
-            found.append(self._run(tokens[i : i + 1], mask[i : i + 1], values, own)[0])
+        given = (handed_on or {}).items()
+        for i in range(len(feeds["input_ids"])):
+            own = {name: row(v, i) if name in self._of_rows else v for name, v in given}
+            cache = {name: row(value, i) for name, value in grown.memory.values.items()}
+            rows = {name: array[i : i + 1] for name, array in feeds.items()}
+            found.append(_logits(self._bind(cache, own).run(rows)))
         return torch.cat(found)
 
-    def _run(
-        self, tokens: torch.Tensor, mask: torch.Tensor, cache: Values, given: Values
-    ) -> tuple[torch.Tensor, dict[str, Any]]:
-        """Logits, and all else that is not written in place; nothing but them is copied."""
-        binding = self._session.io_binding()
-        for name, array in self._feeds(tokens, mask).items():
-            binding.bind_cpu_input(name, array)
-        for name, value in {**cache, **given}.items():
-            binding.bind_ortvalue_input(name, value)
-        in_place = {_present(name): v for name, v in cache.items()} if self._grows else {}
-        for name in self._outputs:
-            if name in in_place:
-                binding.bind_ortvalue_output(name, in_place[name])
-            else:
-                binding.bind_output(name, "cpu" if name == "logits" else self.device)
-        self._session.run_with_iobinding(binding)
-        values = dict(zip(self._outputs, binding.get_outputs(), strict=True))
-        logits = torch.from_numpy(values.pop("logits").numpy()).float()
-        return logits, {name: v for name, v in values.items() if name not in in_place}
+    def _bind_memory(self, memory: Memory, handed_on: Values | None) -> Binding:
+        """Bound once for all steps that write to a memory with the same values handed on."""
+        bound: Binding | None = memory.bound
+        if bound is None or not bound.serves(self._session, handed_on):
+            bound = memory.bound = self._bind(memory.values, handed_on)
+        return bound
 
-    def _feeds(self, tokens: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
+    def _bind(self, cache: Values, handed_on: Values | None) -> Binding:
+        in_place = {_present(name): v for name, v in cache.items()} if self._grows else {}
+        fresh = [name for name in self._outputs if name not in in_place]
+        return Binding(self._session, cache, handed_on, in_place, fresh, self.device)
+
+    def _feeds(self, tokens: torch.Tensor, mask: torch.Tensor) -> Feeds:
         feeds = {"input_ids": tokens, "attention_mask": mask}
         if "position_ids" in self._feed_types:
             feeds["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0)[:, -tokens.shape[1] :]
@@ -287,6 +280,11 @@ def _require_decoder(
     unknown = sorted(set(inputs) - wanted - {"position_ids"})
     if unknown:
         raise OrtError(f"{path} wants inputs that no decoder step has: {unknown}")
+
+
+def _logits(values: dict[str, Any]) -> torch.Tensor:
+    """Take them out of what a run returned."""
+    return torch.from_numpy(values.pop("logits").numpy()).float()
 
 
 def _present(name: str) -> str:
