@@ -76,8 +76,3 @@ class Cache:
         moved = np.zeros((batch, heads, room, width), array.dtype)
         moved[:, :, : self.tokens] = array[:, :, : self.tokens]
         return onnxruntime.OrtValue.ortvalue_from_numpy(moved, value.device_name())
-
-
-def row(value: Any, index: int) -> Any:
-    """One row of a value on the CPU, in the same memory."""
-    return onnxruntime.OrtValue.ortvalue_from_numpy(value.numpy()[index : index + 1])

@@ -14,8 +14,7 @@ import onnxruntime
 import torch
 
 from prunec.backends.ort.binding import Binding, Feeds
-from prunec.backends.ort.cache import Cache, Memory, Values, row
-from prunec.backends.ort.grow_in_place import ROOM, grow_in_place
+from prunec.backends.ort.cache import Cache, Values
 
 TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -80,8 +79,8 @@ def _head_width(config: Path) -> int | None:
 class OrtDecoder:
     """One file that steps a language model.
 
-    Where its cache has room (`prunec.backends.ort.grow_in_place`), keys and values are written
-    to it where they stay; else every step copies what is there to a longer one.
+    Every step copies keys and values to a longer cache; see
+    `prunec.backends.ort.growing_decoder` for one that does not.
 
     Args:
         path: The ONNX file, with the customary names: ``input_ids``, ``attention_mask``,
@@ -124,8 +123,6 @@ class OrtDecoder:
             for name, value in inputs.items()
             if name not in self._past and name not in handed_on
         }
-        self._grows = all(inputs[name].shape[2] == ROOM for name in self._past)
-        self._of_rows = {n for n in handed_on if isinstance(inputs[n].shape[0], str)}
         self._outputs = list(outputs)
         self.vocabulary = int(outputs["logits"].shape[-1])
 
@@ -149,40 +146,17 @@ class OrtDecoder:
             Logits, [batch, new, vocabulary], float32, keys and values for the next step, and
             further outputs by their names.
         """
-        past = Cache.full(self._empty(len(tokens))) if past is None else past
-        feeds = self._feeds(tokens, mask)
-        if not self._grows:
-            values = self._bind(past.exact(), handed_on).run(feeds)
-            cache = {name: values.pop(_present(name)) for name in self._past}
-            return _logits(values), Cache.full(cache), values
-        grown = past.grown(tokens.shape[1])
-        if past.tokens and len(tokens) > 1 and tokens.shape[1] > 1:
-            return self._run_rows(feeds, grown, handed_on), grown, {}
-        values = self._bind_memory(grown.memory, handed_on).run(feeds)
-        return _logits(values), grown, values
+        past = past or self._empty(len(tokens))
+        values = self._bind(past.exact(), handed_on).run(self._feeds(tokens, mask))
+        cache = {name: values.pop(_present(name)) for name in self._past}
+        return take_logits(values), Cache.full(cache), values
 
-    def _run_rows(self, feeds: Feeds, grown: Cache, handed_on: Values | None) -> torch.Tensor:
-        """One sequence after the other, as its kernel takes several tokens after a cache."""
-        found = []
-        given = (handed_on or {}).items()
-        for i in range(len(feeds["input_ids"])):
-            own = {name: row(v, i) if name in self._of_rows else v for name, v in given}
-            cache = {name: row(value, i) for name, value in grown.memory.values.items()}
-            rows = {name: array[i : i + 1] for name, array in feeds.items()}
-            found.append(_logits(self._bind(cache, own).run(rows)))
-        return torch.cat(found)
-
-    def _bind_memory(self, memory: Memory, handed_on: Values | None) -> Binding:
-        """Bound once for all steps that write to a memory with the same values handed on."""
-        bound: Binding | None = memory.bound
-        if bound is None or not bound.serves(self._session, handed_on):
-            bound = memory.bound = self._bind(memory.values, handed_on)
-        return bound
-
-    def _bind(self, cache: Values, handed_on: Values | None) -> Binding:
-        in_place = {_present(name): v for name, v in cache.items()} if self._grows else {}
-        fresh = [name for name in self._outputs if name not in in_place]
-        return Binding(self._session, cache, handed_on, in_place, fresh, self.device)
+    def _bind(
+        self, cache: Values, handed_on: Values | None, in_place: Values | None = None
+    ) -> Binding:
+        outputs = {_present(name): value for name, value in (in_place or {}).items()}
+        fresh = [name for name in self._outputs if name not in outputs]
+        return Binding(self._session, cache, handed_on, outputs, fresh, self.device)
 
     def _feeds(self, tokens: torch.Tensor, mask: torch.Tensor) -> Feeds:
         feeds = {"input_ids": tokens, "attention_mask": mask}
@@ -193,26 +167,14 @@ class OrtDecoder:
             for name, dtype in self._feed_types.items()
         }
 
-    def _empty(self, batch: int) -> Values:
-        return {
+    def _empty(self, batch: int) -> Cache:
+        values = {
             name: onnxruntime.OrtValue.ortvalue_from_numpy(
                 np.zeros((batch, i.heads, 0, i.width), dtype=i.dtype), self.device
             )
             for name, i in self._past.items()
         }
-
-
-def open_decoder(
-    path: Path, options: SessionOptions, handed_on: Collection[str] = ()
-) -> OrtDecoder:
-    """A decoder whose cache grows in place wherever ONNX Runtime's kernels for the CPU can.
-
-    Args and errors are those of `OrtDecoder`.
-    """
-    if list(options.providers)[:1] != ["CPUExecutionProvider"]:
-        return OrtDecoder(path, options, handed_on)
-    model = load_model(path)
-    return OrtDecoder(path, options, handed_on, model if grow_in_place(model) else None)
+        return Cache.full(values)
 
 
 def load_model(path: Path) -> ir.Model:
@@ -282,7 +244,7 @@ def _require_decoder(
         raise OrtError(f"{path} wants inputs that no decoder step has: {unknown}")
 
 
-def _logits(values: dict[str, Any]) -> torch.Tensor:
+def take_logits(values: dict[str, Any]) -> torch.Tensor:
     """Take them out of what a run returned."""
     return torch.from_numpy(values.pop("logits").numpy()).float()
 

@@ -17,10 +17,10 @@ from prunec.backends.ort.decoder import (
     OrtDecoder,
     SessionOptions,
     load_model,
-    open_decoder,
     open_session,
 )
 from prunec.backends.ort.experts_memory import Experts, ExpertsMemory
+from prunec.backends.ort.growing_decoder import open_decoder
 from prunec.backends.ort.split_choice import split_choice
 from prunec.passes.ir import DECODE, PREFILL
 
@@ -136,4 +136,4 @@ def _open_prefill(
     model = load_model(path)
     first = ["logits", *manifest.cache]
     whole, choice = split_choice(model, first, list(manifest.experts))
-    return OrtDecoder(path, options, model=whole), open_session(path, options, choice)
+    return open_decoder(path, options, model=whole), open_session(path, options, choice)

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from prunec.backends.ort.cache import Cache
-from prunec.backends.ort.decoder import SessionOptions, open_decoder
+from prunec.backends.ort.decoder import SessionOptions
+from prunec.backends.ort.growing_decoder import open_decoder
 
 
 class OrtRunner:
