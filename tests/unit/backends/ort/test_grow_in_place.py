@@ -143,6 +143,15 @@ def test_a_cache_that_something_else_reads_keeps_its_form(tmp_path: Path) -> Non
     assert grow_in_place(model)
 
 
+def test_attention_that_masks_the_future_itself_stays(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(uneven_program(), path, (fold_cache,))
+    model = load_model(path)
+    node = next(node for node in model.graph if node.op_type == "Attention")
+    node.attributes["is_causal"] = ir.AttrInt64("is_causal", 1)
+    _stays(model)
+
+
 def test_layers_of_different_head_counts_grow_too(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     export_onnx(uneven_program(), path, (fold_cache,))
