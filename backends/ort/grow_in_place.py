@@ -95,7 +95,8 @@ class _Counts:
 def _match(node: ir.Node) -> _Match | None:
     given = [value for value in node.inputs if value is not None]
     grown = node.outputs[1:]
-    if len(given) != 6 or len(grown) != 2 or node.attributes.get_int("is_causal", 0):
+    is_causal = node.attributes.get_int("is_causal", 0)
+    if len(given) != 6 or len(grown) != 2 or is_causal:
         return None
     query, mask, past = given[0], given[3], given[4:]
     if any(v.uses() or not v.is_graph_output() for v in grown):
