@@ -28,6 +28,7 @@ passes = "clean,score,allocate{{keep=0.6 multiple=4}},remove-structures,refit"
 windows = 4
 window_tokens = 32
 answer_tokens = 4
+prompts = ["the cat", "a dog"]
 [output]
 folder = "{output}"
 engine = false
@@ -71,6 +72,7 @@ def test_the_report_tells_the_sizes_of_the_program_that_was_written(job: Job) ->
     kept = sizes["after"]["block_parameters"] / sizes["before"]["block_parameters"]
     assert 0.5 < kept <= 0.6
     assert [kind["kind"] for kind in report["kinds"]] == ["kv-group", "ffn-channel"]
+    assert [answer["prompt"] for answer in report["answers"]] == ["the cat", "a dog"]
     assert set(report["stages"]) >= {"trace", "load", "text", "passes", "onnx", "evaluate"}
 
 

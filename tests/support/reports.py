@@ -34,7 +34,10 @@ def example_report() -> dict[str, Any]:
             "kl_nats": 0.412,
             "top1_agreement": 0.731,
         },
-        "sentence": {"prompt": "Capital of France?", "before": "Paris.", "after": "Paris!"},
+        "answers": [
+            {"prompt": "Capital of France?", "before": "Paris.", "after": "Paris!"},
+            {"prompt": "And of Peru?", "before": "Lima.", "after": ""},
+        ],
         "kinds": [
             {"kind": "kv-group", "place": "layer", "layers": [_layer(0, 3, 2), _layer(1, 3, 3)]},
             {

@@ -19,6 +19,13 @@ SHIPPED = Path(__file__).parents[1] / "recipes"
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
+PROMPTS = [
+    "What is the capital of France?",
+    "Why do leaves change colour in autumn?",
+    "Write two sentences about the sea.",
+]
+"""A fact, an explanation, and free writing."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,8 +72,8 @@ class EvaluateSection(_Section):
     """A file to take perplexity on; held-out text of the dense model where not given."""
     windows: int = Field(default=8, ge=1)
     window_tokens: int = Field(default=512, ge=8)
-    prompt: str = "What is the capital of France?"
-    """The dense and the pruned model both answer it, greedily."""
+    prompts: list[Annotated[str, Field(min_length=1)]] = Field(default=PROMPTS, min_length=1)
+    """The dense and the pruned model both answer each, greedily."""
     answer_tokens: int = Field(default=40, ge=1)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prunec.driver.stages import Job
 
 Report = Mapping[str, Any]
-FORMAT = 1
+FORMAT = 2
 PAGE = "report.html"
 
 _FILES = (
@@ -57,7 +57,7 @@ def build_report(job: Job, dense: Program, pruned: Program) -> Report:
         "sizes": {"before": measure(dense).to_json(), "after": measure(pruned).to_json()},
         "choice": describe_choice(dense, pruned),
         "quality": results["evaluate"]["quality"],
-        "sentence": results["evaluate"]["sentence"],
+        "answers": results["evaluate"]["answers"],
         "kinds": results["passes"]["kinds"],
         "plan": results["passes"]["plan"],
         "passes": results["passes"]["records"],

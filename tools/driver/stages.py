@@ -159,7 +159,7 @@ def build_engine_folder(job: Job, pruned: Program) -> None:
 
 
 def evaluate(job: Job, dense: Program, pruned: Program, text: Text) -> None:
-    """Measure what was lost, and let both models answer the same question."""
+    """Measure what was lost, and let both models answer the same questions."""
     title = "Compare with the dense model"
     if job.is_done("evaluate", title):
         return
@@ -175,8 +175,11 @@ def evaluate(job: Job, dense: Program, pruned: Program, text: Text) -> None:
             text=described,
             progress=job.terminal.progress,
         ).to_json()
-        result["sentence"] = {"prompt": section.prompt}
-        for name, runner in (("before", before), ("after", after)):
-            result["sentence"][name] = answer(
-                runner, job.tokenizer, section.prompt, section.answer_tokens
-            )
+        result["answers"] = [
+            {
+                "prompt": prompt,
+                "before": answer(before, job.tokenizer, prompt, section.answer_tokens),
+                "after": answer(after, job.tokenizer, prompt, section.answer_tokens),
+            }
+            for prompt in section.prompts
+        ]

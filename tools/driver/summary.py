@@ -67,11 +67,11 @@ def _budgets(report: Report) -> Iterator[RenderableType]:
 
 
 def _answers(report: Report) -> Iterator[RenderableType]:
-    sentence = report["sentence"]
-    yield Text(f"\n{sentence['prompt']}", style="bold")
-    for name, label in (("before", "dense"), ("after", "pruned")):
-        said = " ".join(sentence[name].split()) or "(nothing)"
-        yield Text.assemble((f"  {label:<7}", "cyan"), said)
+    for asked in report["answers"]:
+        yield Text(f"\n{asked['prompt']}", style="bold")
+        for name, label in (("before", "dense"), ("after", "pruned")):
+            said = " ".join(asked[name].split()) or "(nothing)"
+            yield Text.assemble((f"  {label:<7}", "cyan"), said)
     yield Text("")
 
 

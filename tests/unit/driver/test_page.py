@@ -78,8 +78,15 @@ def test_branches_are_drawn_one_by_one_and_are_no_layers(report: dict[str, Any])
     assert [len(row["cells"]) for row in build_layer_rows(report["kinds"])] == [2, 2]
 
 
+def test_every_question_is_shown_with_both_answers(report: dict[str, Any]) -> None:
+    shown = ("Capital of France?", "Paris.", "Paris!", "And of Peru?", "Lima.", "(nothing)")
+    page, summary = render_page(report), _printed(report)
+    assert all(text in page and text in summary for text in shown)
+    assert page.count("<blockquote>") == 4
+
+
 def test_what_models_say_is_escaped(report: dict[str, Any]) -> None:
-    report["sentence"]["after"] = "<script>alert(1)</script>"
+    report["answers"][1]["after"] = "<script>alert(1)</script>"
     assert "<script>" not in render_page(report)
 
 

@@ -51,6 +51,12 @@ def test_self_written_test_text_does_not_overlap_calibration(tmp_path: Path) -> 
     assert begin >= calibration.window_count * calibration.window_tokens
 
 
+def test_a_recipe_asks_its_own_questions_or_three(tmp_path: Path) -> None:
+    assert len(load_recipe(write(tmp_path, GOOD)).evaluate.prompts) == 3
+    own = load_recipe(write(tmp_path, f'{GOOD}[evaluate]\nprompts = ["a", "b"]\n'))
+    assert own.evaluate.prompts == ["a", "b"]
+
+
 BAD = {
     "unknown key": ("[model]\n", "[model]\nsuorce = 1\n", ["model.suorce", "source"]),
     "unknown section": ("[model]\n", "[modle]\nx = 1\n[model]\n", ["modle", "'model'"]),
@@ -68,6 +74,9 @@ BAD = {
     "unknown option": ("keep=0.5", "kepe=0.5", ["pipeline.passes", "kepe", "'keep'"]),
     "impossible budget": ("keep=0.5", "keep=1.5", ["pipeline.passes", "keep=1.5"]),
     "no pipeline": ('passes = "score', 'passes = 3 # "score', ["pipeline.passes", "text"]),
+    "one prompt": ("[output]", '[evaluate]\nprompt = "a"\n[output]', ["'prompts'"]),
+    "no prompts": ("[output]", "[evaluate]\nprompts = []\n[output]", ["evaluate.prompts"]),
+    "empty prompt": ("[output]", '[evaluate]\nprompts = [""]\n[output]', ["evaluate.prompts.0"]),
     "not toml": ("[model]", "[model", ["not valid TOML"]),
 }
 
