@@ -8,7 +8,7 @@ from pathlib import Path
 import gguf
 import pytest
 
-from prunec.frontend.gguf import parsed_once, read_file
+from prunec.frontend.checkpoints.gguf import parsed_once, read_file
 
 
 @pytest.fixture
