@@ -11,13 +11,14 @@ from torch.export import ExportedProgram
 
 from prunec.frontend.tracing import ExportError, program_from_exported, trace_module
 from prunec.frontend.tracing.architecture import fake_model, model_class
+from prunec.frontend.tracing.cache import find_cache
 from prunec.frontend.tracing.errors import cannot_trace
 from prunec.frontend.tracing.feeds import dynamic_sizes, example, step_ports, whole_ports
 from prunec.frontend.tracing.lines import model_lines
 from prunec.frontend.tracing.precision import TRACED, follow_model_dtype
 from prunec.frontend.tracing.quiet import quietly
 from prunec.frontend.tracing.remembering import remembering
-from prunec.frontend.tracing.steps import CachedStep, WholeRun, cache_shapes, keeps_cache
+from prunec.frontend.tracing.steps import CachedStep, WholeRun
 from prunec.frontend.tracing.trace import export
 from prunec.passes.ir import Port, Program, cast, propagate
 
@@ -32,24 +33,31 @@ __all__ = [
 ]
 
 
-def trace_config(config: Any) -> Program:
+def trace_config(config: Any, *, cache: bool = True) -> Program:
     """Trace the model of a configuration without any weight; its weights are fake tensors.
 
     A language model becomes one step with its KV cache as inputs and outputs; any other model
     is run whole.
 
+    Args:
+        config: The configuration (transformers).
+        cache: Whether a model that generates text keeps its cache; without one it reads every
+            text from its start.
+
     Raises:
-        ExportError: transformers knows no model for it, or the trace fails.
+        ExportError: transformers knows no model for it, the trace fails, or it generates text
+            and its cache is not found.
     """
-    return _trace(model_class(config), config)
+    return _trace(model_class(config), config, cache)
 
 
-def trace_model(model: Any, dtype: torch.dtype = torch.float32) -> Program:
+def trace_model(model: Any, dtype: torch.dtype = torch.float32, *, cache: bool = True) -> Program:
     """Trace a loaded model and bind its weights.
 
     Args:
         model: A model of transformers.
         dtype: What the program computes in.
+        cache: As for `trace_config`.
 
     Raises:
         ExportError: the trace fails, or it is a module of another kind.
@@ -59,7 +67,7 @@ def trace_model(model: Any, dtype: torch.dtype = torch.float32) -> Program:
             f"{type(model).__name__} is no model of transformers: nothing tells which inputs it "
             "takes. Give it example inputs with trace_module"
         )
-    return bind_weights(_trace(type(model), model.config), model, dtype)
+    return bind_weights(_trace(type(model), model.config, cache), model, dtype)
 
 
 def bind_weights(program: Program, model: torch.nn.Module, dtype: torch.dtype) -> Program:
@@ -96,8 +104,8 @@ _ATTEMPTS: tuple[tuple[torch.dtype, str | None], ...] = (
 )
 
 
-def _trace(kind: type[Any], config: Any) -> Program:
-    exported, ports = _export_as_it_goes(kind, config)
+def _trace(kind: type[Any], config: Any, cache: bool) -> Program:
+    exported, ports = _export_as_it_goes(kind, config, cache)
     program = _without_prefix(program_from_exported(exported, ports), "model.")
     follow_model_dtype(program.main, program.buffers)
     propagate(program.main, program.weights)
@@ -105,12 +113,14 @@ def _trace(kind: type[Any], config: Any) -> Program:
     return replace(program, origin=origin | {"class": kind.__name__})
 
 
-def _export_as_it_goes(kind: type[Any], config: Any) -> tuple[ExportedProgram, list[Port]]:
+def _export_as_it_goes(
+    kind: type[Any], config: Any, cache: bool
+) -> tuple[ExportedProgram, list[Port]]:
     """Export in the first way that works; if none does, raise what the first one raised."""
     first: ExportError | None = None
     for dtype, attention in _ATTEMPTS:
         try:
-            return _export(kind, config, dtype, attention)
+            return _export(kind, config, cache, dtype, attention)
         except ExportError as error:
             first = first or error
     assert first is not None
@@ -118,19 +128,19 @@ def _export_as_it_goes(kind: type[Any], config: Any) -> tuple[ExportedProgram, l
 
 
 def _export(
-    kind: type[Any], config: Any, dtype: torch.dtype, attention: str | None
+    kind: type[Any], config: Any, cache: bool, dtype: torch.dtype, attention: str | None
 ) -> tuple[ExportedProgram, list[Port]]:
     """Trace a model with fake weights; return the inputs that it was traced for as well."""
     try:
         with quietly():
             model = fake_model(kind, config, dtype, attention)
-            has_cache = keeps_cache(model)
-            ports = step_ports(model, cache_shapes(model)) if has_cache else whole_ports(model)
+            found = find_cache(model) if cache else None
+            ports = whole_ports(model) if found is None else step_ports(model, found.shapes)
     except ExportError:
         raise
     except Exception as error:  # whatever the model's own code raises
         raise cannot_trace(kind.__name__, error) from error
-    step = CachedStep(model) if has_cache else WholeRun(model)
+    step = WholeRun(model) if found is None else CachedStep(model, found)
     feeds = {port.name: example(port) for port in ports}
     shapes = {port.name: dynamic_sizes(port) for port in ports}
     with remembering(ports, feeds), model_lines():

@@ -2,6 +2,7 @@
 
 from prunec.backends.torch.experts_runner import ExpertsRunner
 from prunec.backends.torch.open_runner import open_runner
+from prunec.backends.torch.rereading_runner import RereadingRunner
 from prunec.backends.torch.runner import TorchRunner
 
-__all__ = ["ExpertsRunner", "TorchRunner", "open_runner"]
+__all__ = ["ExpertsRunner", "RereadingRunner", "TorchRunner", "open_runner"]

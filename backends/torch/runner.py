@@ -6,7 +6,7 @@ import torch
 from torch.fx import GraphModule
 
 from prunec.backends.torch.place import place
-from prunec.passes.ir import Program, Role, language_feeds
+from prunec.passes.ir import Program, ProgramError, Role, language_feeds
 from prunec.passes.ir.run import arguments, next_cache
 
 
@@ -35,7 +35,17 @@ class TorchRunner:
         mask: torch.Tensor,
         cache: dict[str, torch.Tensor] | None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """See `prunec.backends.runner.Runner.step`."""
+        """See `prunec.backends.runner.Runner.step`.
+
+        Raises:
+            ProgramError: it keeps no cache and the text did not begin with these tokens.
+        """
+        if mask.shape != tokens.shape and not self._entry.ports(Role.CACHE)[0]:
+            raise ProgramError(
+                f"the program keeps no cache: {tokens.shape[1]} tokens of a text of "
+                f"{mask.shape[1]} do not tell it the others. Open it with open_runner, which "
+                "reads every text from its start"
+            )
         tokens, mask = tokens.to(self._device), mask.to(self._device)
         feeds = language_feeds(self._entry, tokens, mask, cache)
         values = self._module(*arguments(self._program, self._entry, feeds))

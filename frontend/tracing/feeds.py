@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ _IMAGE_SIZE = 224
 Shape = tuple[Size, ...]
 
 
-def step_ports(model: Any, cache_shapes: list[tuple[int, int]]) -> list[Port]:
+def step_ports(model: Any, cache_shapes: Sequence[tuple[int, int]]) -> list[Port]:
     """Inputs of one step of a decoder: tokens, and the cache of the tokens before them.
 
     Args:
@@ -79,7 +79,10 @@ def whole_ports(model: Any) -> list[Port]:
 def parameters(model: Any) -> Mapping[str, inspect.Parameter]:
     """What the model's forward takes by name."""
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    found = inspect.signature(model.forward).parameters
+    try:
+        found = inspect.signature(model.forward, eval_str=True).parameters
+    except NameError:  # an annotation in quotes that only a type checker can read
+        found = inspect.signature(model.forward).parameters
     return {name: p for name, p in found.items() if p.kind not in variadic}
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from transformers import DynamicCache
 
+from support.models import under_its_name
+
 FEED_FORWARD: dict[str, tuple[tuple[str, ...], str]] = {
     "llama": (("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj"),
     "llama-biases": (("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj"),
@@ -56,8 +58,8 @@ class GriffinReference:
         logits = self.model(
             input_ids=tokens,
             attention_mask=mask,
-            past_key_values=self._cache,
             use_cache=True,
+            **under_its_name(self.model, self._cache),
             **more,
         ).logits
         for hook in hooks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import cache
 from typing import Any
 
@@ -53,6 +54,12 @@ def small_program(dtype: torch.dtype = torch.float32) -> Program:
     """The traced and cleaned `small_model`."""
     traced = trace_model(small_model())
     return cast(run_pipeline(traced, CLEAN, Context()), dtype)
+
+
+def under_its_name(model: Any, cache: Any) -> dict[str, Any]:
+    """A cache as a keyword of the model's forward: its name depends on transformers' version."""
+    taken = inspect.signature(model.forward).parameters
+    return {next(name for name in ("cache", "past_key_values") if name in taken): cache}
 
 
 def random_tokens(rows: int, length: int, seed: int = 0) -> torch.Tensor:

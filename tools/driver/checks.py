@@ -16,7 +16,7 @@ from prunec.backends.ort import open_onnx
 from prunec.backends.runner import Runner
 from prunec.backends.tensorrt import read_manifest
 from prunec.backends.tensorrt.manifest import file_sha256
-from prunec.backends.torch import TorchRunner, open_runner
+from prunec.backends.torch import open_runner
 from prunec.driver.artefact import ArtefactError, find_file
 from prunec.driver.generation_checks import compare_genai, compare_greedy, has_genai
 from prunec.driver.preflight import REPORT
@@ -132,7 +132,7 @@ def _decode_law(program: Program) -> str:
 
 
 def _cache_law(program: Program) -> str:
-    runner = TorchRunner(program)
+    runner = open_runner(program)
     worst = 0.0
     for batch, new, past in _CASES:
         tokens, mask = _left_padded(runner.vocabulary, batch, past + new)

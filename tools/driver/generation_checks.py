@@ -9,7 +9,7 @@ import torch
 
 from prunec.backends.ort import open_onnx
 from prunec.backends.runner import generate
-from prunec.backends.torch import TorchRunner, open_runner
+from prunec.backends.torch import open_runner
 from prunec.passes.ir import Program
 
 NEW_TOKENS = 64
@@ -53,7 +53,7 @@ def compare_genai(program: Program, folder: Path) -> str:
     """
     import onnxruntime_genai as genai
 
-    runner = TorchRunner(program)
+    runner = open_runner(program)
     tokens = _prompt(runner.vocabulary, 1)
     model = genai.Model(str(folder))
     parameters = genai.GeneratorParams(model)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from prunec.driver.recipe_errors import RecipeError, describe_problems, nearest
 from prunec.frontend.calibration import CalibrationSpec
@@ -38,6 +38,9 @@ class ModelSection(_Section):
     """A Hugging Face folder, a GGUF file, a hub id, or ``pip:PACKAGE``."""
     dtype: Dtype = "float32"
     """What passes compute in."""
+    cache: bool = True
+    """Whether a model that generates text keeps its KV cache; without one it reads each text from
+    its start."""
 
 
 class CalibrationSection(_Section):
@@ -114,6 +117,15 @@ class Recipe(_Section):
     pipeline: PipelineSection
     evaluate: EvaluateSection = EvaluateSection()
     output: OutputSection
+
+    @model_validator(mode="after")
+    def _require_cache(self) -> Self:
+        if not self.model.cache and (self.output.genai or self.output.engine is not None):
+            raise ValueError(
+                "model.cache = false leaves engines and onnxruntime-genai without the cache that "
+                "they need: set output.engine = false and output.genai = false as well"
+            )
+        return self
 
     def passes(self) -> tuple[Pass, ...]:
         """The pipeline.

@@ -46,6 +46,8 @@ def _describe(model: type[BaseModel], problem: dict[str, Any]) -> str:
             return f"{key}: must be a table, not {problem['input']!r}"
         case _:
             fact = problem["msg"].removeprefix("Value error, ")
+            if not location:  # of several sections together: the message names them
+                return str(fact)
             return f"{key}: {fact[:1].lower()}{fact[1:]}, not {_shown(problem)}"
 
 

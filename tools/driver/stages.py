@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from prunec.backends.torch import TorchRunner, open_runner
+from prunec.backends.torch import open_runner
 from prunec.driver.answers import answer
 from prunec.driver.artefact import load_weights
 from prunec.driver.evaluation import compare_quality
@@ -68,7 +68,7 @@ class Text:
 def trace(job: Job) -> Program:
     """Trace the model of the configuration; no weight is read."""
     with job.stage("trace", "Trace the model"):
-        return trace_config(job.checkpoint.config)
+        return trace_config(job.checkpoint.config, cache=job.recipe.model.cache)
 
 
 def load_dense(job: Job, traced: Program) -> Program:
@@ -83,7 +83,7 @@ def load_dense(job: Job, traced: Program) -> Program:
 
 def find_text(job: Job, dense: Program) -> Text:
     """Obtain the calibration text and the text to measure on."""
-    author = Author(TorchRunner(dense).step, dense)
+    author = Author(open_runner(dense).step, dense)
     with job.stage("text", "Calibration and test text"):
         found = [
             calibration_tokens(
@@ -165,7 +165,7 @@ def evaluate(job: Job, dense: Program, pruned: Program, text: Text) -> None:
         return
     section = job.recipe.evaluate
     with job.stage("evaluate", title) as result:
-        before, after = TorchRunner(dense), open_runner(pruned)
+        before, after = open_runner(dense), open_runner(pruned)
         windows, described = text.held_out.tokens, text.held_out.description
         result["quality"] = compare_quality(
             before,

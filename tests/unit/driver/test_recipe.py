@@ -45,6 +45,14 @@ def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
     assert (recipe.output.folder, recipe.evaluate.text) == (Path("x"), Path("t.txt"))
 
 
+def test_a_model_without_its_cache_makes_nothing_that_needs_one(tmp_path: Path) -> None:
+    text = GOOD.replace("[model]", "[model]\ncache = false")
+    with pytest.raises(RecipeError, match=r"recipe.toml: model.cache = false .*genai = false"):
+        load_recipe(write(tmp_path, text))
+    recipe = load_recipe(write(tmp_path, f"{text}engine = false\ngenai = false\n"))
+    assert not recipe.model.cache
+
+
 def test_self_written_test_text_does_not_overlap_calibration(tmp_path: Path) -> None:
     calibration, measured = text_specs(load_recipe(write(tmp_path, GOOD)))
     begin = measured.first_window * measured.window_tokens

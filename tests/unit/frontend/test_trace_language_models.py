@@ -10,16 +10,16 @@ from transformers import DynamicCache
 
 from prunec.passes.ir import Role, execute, verify
 from prunec.passes.ir.run import next_cache, positions
-from support.architectures import ARCHITECTURES, random_feeds, traced_architecture
+from support.architectures import ARCHITECTURES, WITHOUT_CACHE, random_feeds, traced_architecture
 from support.configs.decoders import DECODERS
 from support.configs.experts import EXPERT_DECODERS
+from support.models import under_its_name
 from support.oracle import relative_error
 from support.required import marked
 
 # float32 through two layers; a wrong mask, position or cache is off by more than 1e-2.
 ROUNDING = 1e-5
 PROMPT, TOTAL = 11, 17  # the second step goes beyond the sliding windows of 6
-WITHOUT_CACHE = ("openai-gpt", "xlnet")
 LANGUAGE_MODELS = [n for n in (*DECODERS, *EXPERT_DECODERS) if n not in WITHOUT_CACHE]
 
 
@@ -44,7 +44,7 @@ def test_two_steps_with_padding_equal_the_model(name: str) -> None:
         step = {"input_ids": feeds["input_ids"][:, start:end], "attention_mask": mask[:, :end]}
         if "position_ids" in feeds:
             step["position_ids"] = positions(mask)[:, start:end]
-        expected = model(**step, past_key_values=kept, use_cache=True).logits
+        expected = model(**step, **under_its_name(model, kept), use_cache=True).logits
         past = {p.name: feeds[p.name] for p in entry.ports(Role.CACHE)[0]}
         outputs = execute(program, {**step, **(cache or past)})
         real = mask[:, start:end].bool()

@@ -30,6 +30,9 @@ def explain(
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="Where to write the picture (SVG).")
     ] = Path("structure.svg"),
+    without_cache: Annotated[
+        bool, typer.Option("--without-cache", help="Trace a decoder without its KV cache.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show which dimensions of a model shrink together, and which are refused and why.
@@ -42,7 +45,7 @@ def explain(
     from prunec.passes.analysis.coupling import find_structures
 
     with open_terminal(as_json) as terminal:
-        program = open_shapes(model, terminal)
+        program = open_shapes(model, terminal, cache=not without_cache)
         with terminal.stage("Find the coupled structures"):
             coupling = find_structures(program)
             document = {"model": model, **describe_coupling(program, coupling)}
@@ -56,7 +59,7 @@ def explain(
         terminal.deliver(document, f"{output}: {drawn.name}, {drawn.size} units")
 
 
-def open_shapes(reference: str, terminal: Terminal) -> Program:
+def open_shapes(reference: str, terminal: Terminal, *, cache: bool = True) -> Program:
     """The program of a model reference without its weights, or a stored program."""
     from prunec.driver.program_folder import find_program
     from prunec.frontend.export import trace_config
@@ -69,7 +72,7 @@ def open_shapes(reference: str, terminal: Terminal) -> Program:
     with terminal.stage(f"Read the configuration of {reference}"):
         config = find_config(reference)
     with terminal.stage("Trace the model"):
-        program = trace_config(config)
+        program = trace_config(config, cache=cache)
         # Bytes are counted as the checkpoint stores them; types of one size weigh the same.
         stored = config.dtype or model_dtype(program)
         is_alike = stored.itemsize == model_dtype(program).itemsize
