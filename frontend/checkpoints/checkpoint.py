@@ -10,6 +10,7 @@ import torch
 
 from prunec.frontend.checkpoints.errors import SourceError
 from prunec.frontend.checkpoints.gguf import parsed_once
+from prunec.frontend.tracing.architecture import model_class
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,16 @@ class Checkpoint:
     config: Any
 
     def load_model(self) -> torch.nn.Module:
-        """The model in float32 on the CPU, in evaluation mode.
+        """The model in float32 on the CPU, in evaluation mode: of the class that is traced.
 
         Raises:
             SourceError: a weight file is damaged, or weights are missing from it.
+            ExportError: transformers has no class for its configuration.
         """
-        from transformers import AutoModelForCausalLM
+        kind = model_class(self.config)
 
         def load() -> Any:
-            return AutoModelForCausalLM.from_pretrained(
+            return kind.from_pretrained(
                 self.location,
                 config=self.config,
                 dtype=torch.float32,
@@ -49,8 +51,9 @@ class Checkpoint:
         if loading["missing_keys"] or loading.get("mismatched_keys"):
             missing = sorted(map(str, loading["missing_keys"]))[:5]
             raise SourceError(
-                f"{self.reference}: the checkpoint lacks weights of its own configuration, for "
-                f"example {missing}. Obtain it again, or correct config.json"
+                f"{self.reference}: the checkpoint lacks weights of {kind.__name__}, the class of "
+                f"its configuration, for example {missing}. Name the class that it was saved from "
+                "under architectures in config.json, or obtain the weights again"
             )
         return model.eval()
 

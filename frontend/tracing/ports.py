@@ -14,15 +14,18 @@ _ROLES = {
     "decoder_input_ids": Role.TOKENS,
     "attention_mask": Role.MASK,
     "position_ids": Role.POSITIONS,
-    "logits": Role.LOGITS,
+    "token_type_ids": Role.SEGMENTS,
 }
-"""Names that mean one thing wherever they occur."""
+"""Names of inputs that mean one thing wherever they occur."""
 
 
 def role_of(name: str) -> Role:
     """What an input or output of this name means."""
-    is_cache = name.startswith(("past_key_values.", "present."))
-    return Role.CACHE if is_cache else _ROLES.get(name, Role.OTHER)
+    if name.startswith(("past_key_values.", "present.")):
+        return Role.CACHE
+    # Of tokens, of classes, or of the places where an answer starts and ends.
+    is_logits = name == "logits" or name.endswith("_logits")
+    return Role.LOGITS if is_logits else _ROLES.get(name, Role.OTHER)
 
 
 def default_ports(nodes: Sequence[Node]) -> list[Port]:

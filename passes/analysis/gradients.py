@@ -1,4 +1,4 @@
-"""Gradients of the language-modelling loss, one window of the calibration text after another."""
+"""Gradients of the loss, one window of the calibration text after another."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional as F
 
+from prunec.passes.analysis.loss import TextLoss
 from prunec.passes.contract import Context, PassError
-from prunec.passes.ir import Program, Role, execute, language_feeds
+from prunec.passes.ir import Program, execute, language_feeds
 
 
 @dataclass(frozen=True)
@@ -82,44 +82,25 @@ def stream_gradients(
     """Give the gradient of one window after another: one backward pass each.
 
     Args:
-        program: A language model.
+        program: A model of text; see `TextLoss` for the loss.
         names: The weights.
         context: Has the text and shows the progress.
         wanted_by: For the message where there is no text.
 
     Raises:
-        PassError: there is no text, the program has no logits, the loss does not depend on a
-            weight, or a gradient is not finite.
+        PassError: there is no text, the program returns nothing to take a loss of, the loss does
+            not depend on a weight, or a gradient is not finite.
     """
     windows = context.require_calibration(wanted_by).split(1)
-    logits = require_logits(program, wanted_by)
+    loss = TextLoss(program, context.seed, wanted_by)
     leaves = {name: program.weights[name].detach().requires_grad_(True) for name in names}
     learning = program.with_weights(leaves)
     for window in context.progress(windows, "Gradients", len(windows)):
-        outputs = execute(learning, language_feeds(program.main, window))
-        loss = summed_loss(outputs[logits], window)
-        grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-        found = dict(zip(names, map(_finite, grads, names), strict=True))
-        yield WindowGradient(window[:, 1:].numel(), found)
-
-
-def require_logits(program: Program, wanted_by: str) -> str:
-    """The name of the output that holds the logits.
-
-    Raises:
-        PassError: there is none, or there are several.
-    """
-    found = program.main.ports(Role.LOGITS)[1]
-    if len(found) != 1:
-        raise PassError(f"{wanted_by} needs the logits of a language model: use criterion=wanda")
-    return found[0].name
-
-
-def summed_loss(logits: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
-    """The language-modelling loss of a window [text, token], summed over what is predicted."""
-    predicted = logits[:, :-1].flatten(0, 1)
-    wide = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
-    return F.cross_entropy(wide, window[:, 1:].flatten(), reduction="sum")
+        found = loss(execute(learning, language_feeds(program.main, window)), window)
+        grads = torch.autograd.grad(found.total, list(leaves.values()), allow_unused=True)
+        yield WindowGradient(
+            found.predictions, dict(zip(names, map(_finite, grads, names), strict=True))
+        )
 
 
 def _finite(gradient: torch.Tensor | None, name: str) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""How the language-modelling loss answers to changes of what contractions return."""
+"""How the loss answers to changes of what contractions return."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch.fx import Node
 
 from prunec.passes.analysis.contractions import Contraction
-from prunec.passes.analysis.gradients import require_logits, summed_loss
+from prunec.passes.analysis.loss import TextLoss
 from prunec.passes.contract import Context, PassError
 from prunec.passes.ir import Entry, Interpreter, Program, language_feeds
 
@@ -29,7 +29,7 @@ def output_sensitivities(
     ½ δᵀ G δ.
 
     Args:
-        program: A language model.
+        program: A model of text; see `TextLoss` for the loss.
         wanted: The contractions.
         context: Has the text and shows the progress.
         wanted_by: For the message where there is no text.
@@ -38,19 +38,20 @@ def output_sensitivities(
         For each contraction [out, out], in float32 at least.
 
     Raises:
-        PassError: there is no text, the program has no logits, or a gradient is not finite.
+        PassError: there is no text, the program returns nothing to take a loss of, or a gradient is
+            not finite.
 
     Source: Martens and Grosse 2015, arXiv 1503.05671 (K-FAC), eq. 1; van der Ouderaa et al. 2023,
     arXiv 2312.17244 (LLM Surgeon), eq. 5.
     """
     text = context.require_calibration(wanted_by)
     windows = text[:: -(-len(text) // _WINDOWS)].split(1)
-    logits = require_logits(program, wanted_by)
-    place = [port.name for port in program.main.outputs].index(logits)
+    loss = TextLoss(program, context.seed, wanted_by)
+    names = [port.name for port in program.main.outputs]
     listener = _Listener(program, program.main, wanted)
     for window in context.progress(windows, "Gradients", len(windows)):
         outputs = listener.feed(language_feeds(program.main, window))
-        summed_loss(outputs[place], window).backward()
+        loss(dict(zip(names, outputs, strict=True)), window).total.backward()
     result = {c: listener.moments[c] / max(listener.rows[c], 1) for c in wanted}
     for contraction, moments in result.items():
         if not torch.isfinite(moments).all():

@@ -31,8 +31,9 @@ class Role(StrEnum):
     TOKENS = "tokens"
     MASK = "mask"
     POSITIONS = "positions"
+    SEGMENTS = "segments"  # which text of a pair a token belongs to
     CACHE = "cache"  # keys and values of earlier tokens, in and out
-    LOGITS = "logits"
+    LOGITS = "logits"  # whose softmax over the last axis is a distribution
     EXPERTS = "experts"  # units that a prompt chose, out of prefill and into decode
     OTHER = "other"
 

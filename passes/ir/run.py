@@ -67,13 +67,13 @@ def language_feeds(
     mask: torch.Tensor | None = None,
     cache: Mapping[str, torch.Tensor] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Inputs of a language model for one step, by the roles of its ports.
+    """Inputs of a model of text by the roles of its ports: one step of it, or its only run.
 
     Args:
         entry: Whose inputs to make.
         tokens: [batch, new tokens], int64.
-        mask: [batch, past + new tokens], 1 for real tokens, 0 for padding on the left.
-            All ones where not given.
+        mask: [batch, past + new tokens], 1 for real tokens, 0 for padding: on the left where
+            there is a cache. All ones where not given.
         cache: By input name the keys and values of earlier tokens, empty where not given, and
             the units that a prompt chose.
     """
@@ -88,6 +88,7 @@ def language_feeds(
         Role.TOKENS: tokens,
         Role.MASK: mask,
         Role.POSITIONS: positions(mask)[:, -new:],
+        Role.SEGMENTS: torch.zeros_like(tokens),  # one text, not a pair
     }
     return {
         p.name: by_role[p.role] if p.role in by_role else _handed_on(p, cache) for p in entry.inputs
@@ -99,7 +100,7 @@ def _handed_on(port: Port, cache: Mapping[str, torch.Tensor]) -> torch.Tensor:
     if port.role is Role.OTHER:
         raise ProgramError(
             f"text alone cannot run this program: its input {port.name} is neither tokens, mask, "
-            "positions nor cache"
+            "positions, segments nor cache"
         )
     if port.name not in cache:
         raise ProgramError(

@@ -28,7 +28,7 @@ def scored_once(
     Args:
         program: What is scored: its graph, its weights' bytes and their dtypes count.
         options: The criterion first, and whatever else it depends on.
-        context: Its text counts. Without a cache folder nothing is stored.
+        context: Its text and seed count. Without a cache folder nothing is stored.
         score: Computes them.
     """
     if context.cache is None:
@@ -42,7 +42,7 @@ def scored_once(
 
 
 def _key(program: Program, options: Sequence[str], context: Context) -> str:
-    digest = hashlib.sha256(repr((*options, torch.__version__)).encode())
+    digest = hashlib.sha256(repr((*options, torch.__version__, context.seed)).encode())
     digest.update(_digest_source())
     digest.update(context.analyse(digest_program, program))
     if context.calibration is not None:

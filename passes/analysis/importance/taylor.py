@@ -14,7 +14,7 @@ from prunec.passes.analysis.importance.elementwise import ElementCriterion
 class Taylor(ElementCriterion):
     """The sum of |weight × gradient| over all weights that go with a unit.
 
-    The gradient is that of the language-modelling loss, summed over the calibration text.
+    The gradient is that of the loss (`prunec.passes.analysis.loss`), summed over the text.
     """
 
     name = "taylor"

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-import pytest
 import torch
 from torch.nn import functional as F
 
 from prunec.passes.analysis.contractions import Contraction, contractions
 from prunec.passes.analysis.importance import Score
 from prunec.passes.analysis.sensitivity import output_sensitivities
-from prunec.passes.contract import Context, PassError
+from prunec.passes.contract import Context
 from prunec.passes.ir import Program, execute, language_feeds
 from prunec.passes.plan import Allocate
 from support.layer_inputs import layer_inputs
 from support.models import random_tokens, small_program
-from support.small_programs import through
 
 PROGRAM = small_program(torch.float64)
 TOKENS = random_tokens(4, 24)
@@ -102,9 +100,3 @@ def test_scores_of_all_layers_compete_as_losses() -> None:
     assert context.plan is not None
     kept = [cut.kept_count for cut in context.plan.cuts]
     assert kept[1] < kept[0]
-
-
-def test_a_model_without_logits_is_told_what_to_use() -> None:
-    program = through(lambda b, h: h)
-    with pytest.raises(PassError, match="needs the logits"):
-        output_sensitivities(program, [], Context(calibration=TOKENS), "the test")
