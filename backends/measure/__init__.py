@@ -24,11 +24,23 @@ from prunec.backends.measure.latency import (
     compare_latency,
     measure_latency,
 )
+from prunec.backends.measure.likeness import (
+    Likeness,
+    OutputLikeness,
+    likeness,
+    require_same_outputs,
+)
 from prunec.backends.measure.overlap import (
     TokenAgreement,
     rouge_l,
     token_agreement,
     token_f1,
+)
+from prunec.backends.measure.pass_latency import (
+    PassLatency,
+    PassWorkload,
+    measure_passes,
+    pass_ratio,
 )
 from prunec.backends.measure.perplexity import (
     WINDOW_COUNT,
@@ -50,7 +62,11 @@ __all__ = [
     "GenerationQuality",
     "ItemQuality",
     "Latency",
+    "Likeness",
+    "OutputLikeness",
     "PairedAccuracy",
+    "PassLatency",
+    "PassWorkload",
     "Perplexity",
     "Question",
     "QuestionError",
@@ -63,11 +79,15 @@ __all__ = [
     "agreement_after_prompt",
     "compare_accuracy",
     "compare_latency",
+    "likeness",
     "measure_generation",
     "measure_latency",
+    "measure_passes",
+    "pass_ratio",
     "perplexity",
     "read_questions",
     "read_samples",
+    "require_same_outputs",
     "rouge_l",
     "split_perplexity",
     "token_agreement",

@@ -158,8 +158,8 @@ def compare_latency(
     return Comparison(
         subject=first,
         baseline=second,
-        ttft=_ratio(first.ttft_ms, second.ttft_ms),
-        tpot=_ratio(first.tpot_ms, second.tpot_ms),
+        ttft=ratio_of(first.ttft_ms, second.ttft_ms),
+        tpot=ratio_of(first.tpot_ms, second.tpot_ms),
     )
 
 
@@ -210,7 +210,8 @@ def _summarise(name: str, workload: Workload, runs: Sequence[Sequence[float]]) -
     )
 
 
-def _ratio(subject: Summary, baseline: Summary) -> Ratio:
+def ratio_of(subject: Summary, baseline: Summary) -> Ratio:
+    """Times over times that were measured in turn with them."""
     pairs = [a / b for a, b in zip(subject.values, baseline.values, strict=True)]
     points = torch.tensor([0.5, 0.1, 0.9], dtype=torch.float64)
     p50, p10, p90 = torch.tensor(pairs, dtype=torch.float64).quantile(points).tolist()
