@@ -2,7 +2,7 @@
 
 from prunec.frontend.calibration.select import calibration_tokens
 from prunec.frontend.calibration.spec import CalibrationError, CalibrationSet, CalibrationSpec
-from prunec.frontend.calibration.written import Author, weights_digest
+from prunec.frontend.calibration.written import Author
 
 __all__ = [
     "Author",
@@ -10,5 +10,4 @@ __all__ = [
     "CalibrationSet",
     "CalibrationSpec",
     "calibration_tokens",
-    "weights_digest",
 ]

@@ -15,6 +15,7 @@ from prunec.frontend.calibration.spec import (
     CalibrationError,
     CalibrationSet,
     CalibrationSpec,
+    Notice,
     Progress,
 )
 from prunec.frontend.calibration.written import Author, written_windows
@@ -24,6 +25,10 @@ def _silent(items: Iterable[Any], title: str, total: int) -> Iterator[Any]:
     return iter(items)
 
 
+def _unheard(message: str) -> None:
+    return None
+
+
 def calibration_tokens(
     spec: CalibrationSpec,
     tokenizer: Any,
@@ -31,6 +36,7 @@ def calibration_tokens(
     *,
     cache: Path | None = None,
     progress: Progress = _silent,
+    notice: Notice = _unheard,
 ) -> CalibrationSet:
     """Obtain the windows of a specification; the same call gives the same tokens.
 
@@ -40,6 +46,7 @@ def calibration_tokens(
         author: The dense model; needed for the source ``self`` only.
         cache: Where text that the model wrote is kept; written anew each time where None.
         progress: Shows the writing, token by token.
+        notice: Is told of stored text that is damaged and is written again.
 
     Raises:
         CalibrationError: the text is missing, malformed or too short.
@@ -47,7 +54,7 @@ def calibration_tokens(
     if spec.source == SELF:
         if author is None:
             raise CalibrationError("the source self needs the model that is to write the text")
-        tokens = written_windows(spec, tokenizer, author, cache, progress)
+        tokens = written_windows(spec, tokenizer, author, cache, progress, notice)
         return _described(spec, tokens, tokens.numpy().tobytes())
     text = read_text(spec.source, spec.end_window * spec.window_tokens)
     return _described(spec, _cut(spec, _tokenise(tokenizer, text)), text.encode())

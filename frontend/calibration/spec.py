@@ -16,6 +16,9 @@ _LEAST = {"window_count": 1, "window_tokens": 2, "first_window": 0, "every": 1}
 Progress = Callable[[Iterable[Any], str, int], Iterator[Any]]
 """Wrap an iterable so that its consumption is shown: items, what they are, how many."""
 
+Notice = Callable[[str], None]
+"""Tell a person what was done otherwise than expected, and why."""
+
 
 class CalibrationError(Exception):
     """The text that was asked for cannot be had; the message says what to do."""

@@ -8,7 +8,6 @@ grows with the cache before it.
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
-from prunec.frontend.calibration.spec import CalibrationSpec, Progress
-from prunec.passes.ir import Program, replaced_file
+from prunec.frontend.calibration.spec import CalibrationSpec, Notice, Progress
+from prunec.passes.ir import Program
+from prunec.passes.ir.digest import make_key
+from prunec.passes.ir.kept_tensors import keep_tensors, read_tensors
 
 Step = Callable[[torch.Tensor, torch.Tensor, Any], tuple[torch.Tensor, Any]]
 """From tokens [batch, new], mask [batch, past + new] and a cache to logits and the next cache."""
 
-FORMAT = 1
 _BATCH = 64  # documents written together; more no longer pays on a CPU
 _DOCUMENT_TOKENS = 128
 _TOP_K = 50
@@ -89,8 +87,8 @@ class Author:
     """The model that writes the text.
 
     Attributes:
-        step: Runs it, for example the step of a runner on `program`.
-        program: Whose weights tell stored text of one model from that of another.
+        step: Runs `program`, for example the step of a runner.
+        program: Whose graph and weights tell stored text of one model from that of another.
     """
 
     step: Step
@@ -98,19 +96,25 @@ class Author:
 
 
 def written_windows(
-    spec: CalibrationSpec, tokenizer: Any, author: Author, cache: Path | None, progress: Progress
+    spec: CalibrationSpec,
+    tokenizer: Any,
+    author: Author,
+    cache: Path | None,
+    progress: Progress,
+    notice: Notice,
 ) -> torch.Tensor:
     """Windows of an endless seeded text by the model: [window, token], int64.
 
     Every batch of documents has its own seed, so a window depends on its index and not on how
-    many are asked for. Documents are kept in `cache`, batch by batch.
+    many are asked for. Documents are kept in `cache`, batch by batch; `notice` is told of stored
+    ones that are damaged.
     """
     documents_per_window = -(-spec.window_tokens // _DOCUMENT_TOKENS)
     document_tokens = -(-spec.window_tokens // documents_per_window)
     first, end = (i * documents_per_window for i in (spec.first_window, spec.end_window))
     batches = range(first // _BATCH, -(-end // _BATCH))
-    key = _key(spec.seed, document_tokens, author) if cache else ""
-    store = _Store(cache, key)
+    key = _key(spec.seed, document_tokens, tokenizer, author) if cache else ""
+    store = _Store(cache, key, notice)
     written = [store.find(index) for index in batches]
     missing = [index for index, found in zip(batches, written, strict=True) if found is None]
     total = len(missing) * document_tokens
@@ -127,22 +131,13 @@ def written_windows(
     return chosen.reshape(spec.window_count, -1)[:, : spec.window_tokens].contiguous()
 
 
-def weights_digest(program: Program) -> str:
-    """The SHA-256 of every weight with its name, element type and shape."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(program.weights.items()):
-        digest.update(f"{name} {weight.dtype} {list(weight.shape)}".encode())
-        flat = weight.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True)
 class _Store:
     """Documents on disk, a file for each batch; nothing where there is no folder."""
 
     folder: Path | None
     key: str
+    notice: Notice
 
     def _path(self, folder: Path, batch: int) -> Path:
         return folder / "written" / f"{self.key}-{batch}.safetensors"
@@ -150,22 +145,22 @@ class _Store:
     def find(self, batch: int) -> torch.Tensor | None:
         if self.folder is None:
             return None
-        try:
-            return load_file(self._path(self.folder, batch))["documents"]
-        except (FileNotFoundError, SafetensorError, KeyError):
-            return None  # absent or damaged: written again
+        found = read_tensors(self._path(self.folder, batch), self.notice)
+        return found["documents"] if found is not None else None
 
     def keep(self, batch: int, documents: torch.Tensor) -> None:
-        if self.folder is None:
-            return
-        with replaced_file(self._path(self.folder, batch)) as partial:
-            save_file({"documents": documents}, partial)
+        if self.folder is not None:
+            keep_tensors(self._path(self.folder, batch), {"documents": documents})
 
 
-def _key(seed: int, document_tokens: int, author: Author) -> str:
-    facts = [FORMAT, seed, document_tokens, _BATCH, _TOP_K, _TEMPERATURE, _OPENINGS]
-    facts.append(weights_digest(author.program))
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+def _key(seed: int, document_tokens: int, tokenizer: Any, author: Author) -> str:
+    return make_key(
+        ["passes/ir", "frontend", "backends"],  # what traces, runs and writes
+        program=author.program,
+        openings=[list(tokenizer(opening)["input_ids"]) for opening in _OPENINGS],
+        seed=seed,
+        document_tokens=document_tokens,
+    )
 
 
 def _seed(seed: int, document_tokens: int, batch: int) -> int:

@@ -74,7 +74,7 @@ def _entry_to_json(entry: Entry) -> dict[str, Any]:
         item: dict[str, Any] = {"name": node.name, "op": node.op}
         if node.op == "call_function":
             item |= {
-                "target": _target_name(node.target),
+                "target": target_name(node.target),
                 "args": _encode(node.args),
                 "kwargs": {k: _encode(v) for k, v in node.kwargs.items()},
             }
@@ -134,7 +134,8 @@ def _port_from_json(document: Mapping[str, Any]) -> Port:
     )
 
 
-def _target_name(target: Any) -> str:
+def target_name(target: Any) -> str:
+    """What a node calls, as text that `load_program` can read."""
     if isinstance(target, torch._ops.OpOverload):
         return str(target)
     return f"{target.__module__.removeprefix('_')}.{target.__name__}"

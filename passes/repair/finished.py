@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from prunec.passes.contract import Context
-from prunec.passes.ir import Program, replaced_file
-from prunec.passes.ir.digest import digest_program, digest_tensor
+from prunec.passes.ir import Program
+from prunec.passes.ir.digest import digest_program, make_key
+from prunec.passes.ir.kept_tensors import keep_tensors, read_tensors
 from prunec.passes.repair.training import Training
 
 
@@ -29,6 +27,7 @@ class FinishedWindows:
     def __init__(
         self, context: Context, training: Training, options: tuple[int, ...], program: Program
     ) -> None:
+        self._notice = context.notice
         self._folder = (
             None if context.cache is None else _folder(context, training, options, program)
         )
@@ -37,16 +36,12 @@ class FinishedWindows:
         """What an earlier run made of a window; None where it has not come that far."""
         if self._folder is None:
             return None
-        try:
-            return load_file(self._folder / f"{place}.safetensors")
-        except (FileNotFoundError, SafetensorError):
-            return None
+        return read_tensors(self._folder / f"{place}.safetensors", self._notice)
 
     def write(self, place: int, trained: dict[str, torch.Tensor]) -> None:
         """Keep a window's weights."""
         if self._folder is not None:
-            with replaced_file(self._folder / f"{place}.safetensors") as partial:
-                save_file({n: w.contiguous() for n, w in trained.items()}, partial)
+            keep_tensors(self._folder / f"{place}.safetensors", trained)
 
     def forget(self) -> None:
         """Drop them all: the pass is done."""
@@ -59,9 +54,13 @@ def _folder(
 ) -> Path:
     assert context.cache is not None
     assert context.reference is not None
-    how = (training, training.is_half, options, torch.__version__)
-    digest = hashlib.sha256(repr(how).encode())  # another processor may multiply otherwise
-    for part in (program, context.reference):
-        digest.update(context.analyse(digest_program, part))
-    digest.update(digest_tensor(context.require_calibration("reconstruct")))
-    return context.cache / "reconstruct" / digest.hexdigest()
+    key = make_key(
+        ["passes"],
+        program=context.analyse(digest_program, program),
+        reference=context.analyse(digest_program, context.reference),
+        text=context.require_calibration("reconstruct"),
+        training=training,
+        is_half=training.is_half,  # another processor may multiply otherwise
+        options=options,
+    )
+    return context.cache / "reconstruct" / key

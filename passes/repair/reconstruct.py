@@ -85,16 +85,16 @@ class Reconstruct(Pass):
         cut_short = 0
         for place, window in enumerate(context.progress(windows, "Reconstruct", len(windows))):
             seconds = clock.share()
-            trained = finished.read(place)
+            trained = None if cut_short else finished.read(place)
             if trained is None:
                 examples = [_example(run, aims, window, batch) for batch in range(len(feeds))]
                 learned = [name for name in window.own_weights() if name not in program.buffers]
                 trained, is_whole = training.train(
                     window, run.weights, learned, examples, _relative_error, seconds
                 )
-                if is_whole:
-                    finished.write(place, trained)
                 cut_short += not is_whole
+                if not cut_short:  # what comes after one that was cut short was made from it
+                    finished.write(place, trained)
             run.weights |= trained
             changed |= trained
         finished.forget()

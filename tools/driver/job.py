@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from pathlib import Path
-from typing import Any
-
-from prunec.driver.machine import source_digest, versions
+from prunec.driver.job_key import job_key
 from prunec.driver.preflight import (
     require_budget,
     require_engine,
@@ -27,9 +22,9 @@ from prunec.driver.stages import (
     trace,
     write_onnx_folder,
 )
-from prunec.driver.staging import open_staging
+from prunec.driver.staging import Staging
 from prunec.driver.terminal import Terminal
-from prunec.frontend.sources import Checkpoint, find_checkpoint
+from prunec.frontend.sources import find_checkpoint
 
 
 def run_job(recipe: Recipe, terminal: Terminal) -> Report:
@@ -51,7 +46,7 @@ def run_job(recipe: Recipe, terminal: Terminal) -> Report:
         checkpoint = find_checkpoint(recipe.model.source)
         tokenizer = checkpoint.load_tokenizer()
     require_text(recipe, tokenizer)
-    staging = open_staging(recipe.output.folder, job_key(recipe, checkpoint))
+    staging = Staging(recipe.output.folder)
     job = Job(recipe, passes, terminal, staging, checkpoint, tokenizer)
     try:
         traced = trace(job)
@@ -59,6 +54,7 @@ def run_job(recipe: Recipe, terminal: Terminal) -> Report:
         require_space(traced, recipe)
         dense = load_dense(job, traced)
         text = find_text(job, dense)
+        staging.take_over(job_key(job, dense, text), terminal.say)
         pruned = prune(job, dense, text)
         write_onnx_folder(job, pruned)
         build_engine_folder(job, pruned)
@@ -69,26 +65,3 @@ def run_job(recipe: Recipe, terminal: Terminal) -> Report:
         error.add_note(staging.leave())
         raise
     return report
-
-
-def job_key(recipe: Recipe, checkpoint: Checkpoint) -> str:
-    """A digest of the recipe, the checkpoint's files, our own source and the versions."""
-    document = recipe.model_dump(mode="json")
-    named = [recipe.calibration.source, str(recipe.evaluate.text or "")]
-    facts: list[Any] = [document, source_digest(), versions()]
-    facts += [_stamp(Path(name)) for name in named if Path(name).is_file()]
-    facts.append(_checkpoint_stamp(checkpoint))
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _checkpoint_stamp(checkpoint: Checkpoint) -> Any:
-    folder = Path(checkpoint.location)
-    if not folder.is_dir():
-        return [checkpoint.location, getattr(checkpoint.config, "_commit_hash", None)]
-    names = checkpoint.gguf_file or "*"
-    return [_stamp(file) for file in sorted(folder.glob(names)) if file.is_file()]
-
-
-def _stamp(file: Path) -> list[Any]:
-    status = file.stat()
-    return [str(file.absolute()), status.st_size, status.st_mtime_ns]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import resource
@@ -55,16 +54,6 @@ def peak_memory_bytes() -> int:
     """The most memory that this process has had resident."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # kibibytes everywhere else
-
-
-def source_digest() -> str:
-    """A digest of prunec's own source: work of another version is never reused."""
-    digest = hashlib.sha256()
-    root = Path(prunec.__file__).parent
-    for folder in ("passes", "frontend", "backends", "driver"):
-        for file in sorted((root / folder).rglob("*.py")):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def _processor() -> str:

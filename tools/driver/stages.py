@@ -87,7 +87,12 @@ def find_text(job: Job, dense: Program) -> Text:
     with job.stage("text", "Calibration and test text"):
         found = [
             calibration_tokens(
-                s, job.tokenizer, author, cache=cache_folder(), progress=job.terminal.progress
+                s,
+                job.tokenizer,
+                author,
+                cache=cache_folder(),
+                progress=job.terminal.progress,
+                notice=job.terminal.say,
             )
             for s in text_specs(job.recipe)
         ]

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from prunec.passes.analysis.importance.scores import Scores
 from prunec.passes.contract import Context
-from prunec.passes.ir import Program, replaced_file
-from prunec.passes.ir.digest import digest_program, digest_tensor
+from prunec.passes.ir import Program
+from prunec.passes.ir.digest import digest_program, make_key
+from prunec.passes.ir.kept_tensors import keep_tensors, read_tensors
 
-_SOURCE = Path(__file__).parents[2]  # every pass: a criterion that changes is another one
 _VALUES, _MOVES = "score:", "fluctuation:"
 
 
@@ -34,7 +28,7 @@ def scored_once(
     if context.cache is None:
         return score()
     file = context.cache / "scores" / f"{_key(program, options, context)}.safetensors"
-    found = _read(file, options[0])
+    found = _read(file, options[0], context)
     if found is None:
         found = score()
         _write(file, found)
@@ -42,35 +36,26 @@ def scored_once(
 
 
 def _key(program: Program, options: Sequence[str], context: Context) -> str:
-    digest = hashlib.sha256(repr((*options, torch.__version__, context.seed)).encode())
-    digest.update(_digest_source())
-    digest.update(context.analyse(digest_program, program))
-    if context.calibration is not None:
-        digest.update(digest_tensor(context.calibration))
-    return digest.hexdigest()
-
-
-@cache
-def _digest_source() -> bytes:
-    digest = hashlib.sha256()
-    for file in sorted(_SOURCE.rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.digest()
+    return make_key(
+        ["passes"],  # all of them: a criterion that changes is another one
+        program=context.analyse(digest_program, program),
+        options=options,
+        text=context.calibration,
+        seed=context.seed,
+    )
 
 
 def _write(file: Path, scores: Scores) -> None:
     tensors = {_VALUES + name: values for name, values in scores.by_structure.items()}
     for name, values in (scores.fluctuation or {}).items():
         tensors[_MOVES + name] = values
-    with replaced_file(file) as partial:
-        save_file(tensors, partial)
+    keep_tensors(file, tensors)
 
 
-def _read(file: Path, criterion: str) -> Scores | None:
+def _read(file: Path, criterion: str, context: Context) -> Scores | None:
     """What is stored; None where nothing is, or where it is damaged and will be replaced."""
-    try:
-        tensors = load_file(file)
-    except (FileNotFoundError, SafetensorError):
+    tensors = read_tensors(file, context.notice)
+    if tensors is None:
         return None
     values = {n.removeprefix(_VALUES): t for n, t in tensors.items() if n.startswith(_VALUES)}
     moves = {n.removeprefix(_MOVES): t for n, t in tensors.items() if n.startswith(_MOVES)}

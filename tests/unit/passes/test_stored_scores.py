@@ -115,7 +115,7 @@ def test_an_interrupted_run_leaves_nothing_behind(
     def interrupted(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("prunec.passes.analysis.importance.stored.save_file", interrupted)
+    monkeypatch.setattr("prunec.passes.ir.kept_tensors.save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         scored(tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
