@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from prunec.backends.measure.samples import Sample, SampleError
 from prunec.backends.runner import Runner, stream
 from prunec.backends.stream_decoder import StreamDecoder
 from prunec.passes.ir import replaced_file
+from prunec.passes.ir.digest import digest
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,8 @@ class Prompt:
 
     @property
     def key(self) -> str:
-        """A digest of all that an answer of one model depends on."""
-        facts = [self.tokens, self.new_tokens, self.sample.stop]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+        """A digest of all that an answer of one model with its tokenizer depends on."""
+        return digest((self.tokens, self.new_tokens, self.sample.stop)).hex()[:32]
 
 
 def build_prompt(tokenizer: Any, sample: Sample, new_tokens: int, max_prompt_tokens: int) -> Prompt:
@@ -85,14 +84,18 @@ def read_answers(path: Path | None) -> dict[str, list[int]]:
     """Answers by the keys of their prompts; none where there is no file.
 
     Raises:
-        SampleError: the file holds something else.
+        SampleError: the file holds something else, or is damaged.
     """
     if path is None or not path.is_file():
         return {}
     try:
-        answers: dict[str, list[int]] = json.loads(path.read_text())["answers"]
+        document = json.loads(path.read_text())
+        answers: dict[str, list[int]] = document["answers"]
+        is_whole = digest(answers).hex() == document["digest"]
     except (ValueError, KeyError, TypeError) as error:
         raise SampleError(f"{path} holds no answers: delete it, or name another file") from error
+    if not is_whole:
+        raise SampleError(f"{path} is damaged: delete it, the answers are made anew")
     return answers
 
 
@@ -101,4 +104,5 @@ def write_answers(path: Path | None, answers: Mapping[str, Sequence[int]]) -> No
     if path is None:
         return
     with replaced_file(path) as partial:
-        partial.write_text(json.dumps({"answers": answers}) + "\n")
+        document = {"answers": answers, "digest": digest(answers).hex()}
+        partial.write_text(json.dumps(document) + "\n")

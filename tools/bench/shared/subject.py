@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import resource
 import time
@@ -22,8 +21,8 @@ from prunec.frontend.export import trace_model
 from prunec.frontend.sources import find_checkpoint
 from prunec.passes.analysis.cost import measure
 from prunec.passes.contract import Context
-from prunec.passes.ir import Program, load_program, replaced_file, save_program
-from prunec.passes.ir.digest import digest_program
+from prunec.passes.ir import Program, ProgramError, load_program, replaced_file, save_program
+from prunec.passes.ir.digest import digest_program, make_key
 from prunec.passes.manager import run_pipeline
 from shared.machine import describe
 
@@ -43,12 +42,15 @@ class Subject:
         """Windows of a text; the source ``self`` is what the dense model writes."""
         is_written = spec.source == "self"
         author = Author(TorchRunner(self.dense).step, self.dense) if is_written else None
-        return calibration_tokens(spec, self.tokenizer, author, cache=self._options.cache)
+        return calibration_tokens(
+            spec, self.tokenizer, author, cache=self._options.cache, notice=print
+        )
 
     def protocol(self) -> dict[str, Any]:
         """What holds for every row, texts left out."""
         return {
             "model": self._options.model,
+            "program": digest_program(self.dense).hex()[:16],
             "seed": self._options.seed,
             "dense": measure(self.dense).to_json(),
             "machine": describe(ROOT),
@@ -61,17 +63,19 @@ class Subject:
         """
         if not self._options.models:
             return self._prune(row, calibration)
-        made_of = [row.to_json(), calibration.description, digest_program(self.dense).hex()]
-        digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
-        name = f"{row.key.replace(' ', '-')}-{digest[:16]}"
-        folder, facts = (self._options.models / part for part in (name, f"{name}.json"))
-        if facts.is_file() and not self._options.fresh:
-            return load_program(folder), json.loads(facts.read_text())
+        key = make_key(
+            ["passes"],
+            row=row.to_json(),
+            program=self.dense,
+            text=calibration.tokens,
+            seed=self._options.seed,
+        )
+        folder = self._options.models / f"{row.key.replace(' ', '-')}-{key[:16]}"
+        kept = None if self._options.fresh else _read_kept(folder)
+        if kept is not None:
+            return kept
         pruned, found = self._prune(row, calibration)
-        self._options.models.mkdir(parents=True, exist_ok=True)
-        save_program(pruned, folder)
-        with replaced_file(facts) as partial:
-            partial.write_text(json.dumps(found, indent=1) + "\n")
+        _keep(folder, pruned, found)
         return pruned, found
 
     def _prune(self, row: Any, calibration: CalibrationSet) -> tuple[Program, dict[str, Any]]:
@@ -94,6 +98,30 @@ class Subject:
             "notices": notices,
             "plan": dict(context.plan.reasons) if context.plan is not None else {},
         }
+
+
+def _keep(folder: Path, pruned: Program, found: Mapping[str, Any]) -> None:
+    """Write a pruned program, and beside it what is to be said of its making."""
+    save_program(pruned, folder)
+    document = {"digest": digest_program(pruned).hex(), "found": found}
+    with replaced_file(folder.with_name(f"{folder.name}.json")) as partial:
+        partial.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _read_kept(folder: Path) -> tuple[Program, dict[str, Any]] | None:
+    """What `_keep` wrote; None where nothing was, or where it is damaged."""
+    facts = folder.with_name(f"{folder.name}.json")
+    if not facts.is_file():
+        return None
+    try:
+        document = json.loads(facts.read_text())
+        pruned = load_program(folder)
+        if digest_program(pruned).hex() == document["digest"]:
+            return pruned, document["found"]
+    except (ProgramError, ValueError, KeyError, TypeError):
+        pass
+    print(f"{folder} is damaged: the model is pruned again")
+    return None
 
 
 class Comparison(Subject):
@@ -160,6 +188,7 @@ def fill(
 def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
     """Refuse to put rows beside others that say something else. Rows count their own windows."""
     there, wanted = _identity(before), _identity(now)
+    there.setdefault("program", wanted.get("program"))  # older rows do not say
     if other := [key for key in wanted if there.get(key) != wanted[key]]:
         raise SystemExit(
             f"the rows of {out} were made with another {', '.join(other)}: "
@@ -172,7 +201,15 @@ def _identity(protocol: Mapping[str, Any]) -> dict[str, Any]:
     """What all rows of a file have in common, flat."""
     parts = {"every": 1, **protocol.get("calibration", {}), "source": ""}
     texts = protocol["texts"].values() if "texts" in protocol else [protocol["text"]]
-    names = ("model", "seed", "pipeline", "calibration_windows", "verify_every", "refresh_every")
+    names = (
+        "model",
+        "program",
+        "seed",
+        "pipeline",
+        "calibration_windows",
+        "verify_every",
+        "refresh_every",
+    )
     whole = {name: protocol[name] for name in names if name in protocol}
     return parts | whole | {"text": [text["sha256"] for text in texts]}
 

@@ -99,6 +99,18 @@ def test_a_file_that_holds_no_answers_is_refused(tokenizer: Any, tmp_path: Path)
         measure_generation(runner, runner, tokenizer, [Sample("1", "qa", "Who?")], 2, stored=stored)
 
 
+def test_a_file_whose_answers_were_altered_is_refused(tokenizer: Any, tmp_path: Path) -> None:
+    stored = tmp_path / "answers.json"
+    runner, samples = writes(tokenizer, "cat"), [Sample("1", "qa", "Who?")]
+    measure_generation(runner, runner, tokenizer, samples, 2, stored=stored)
+    document = json.loads(stored.read_text())
+    for tokens in document["answers"].values():
+        tokens[0] += 1
+    stored.write_text(json.dumps(document))
+    with pytest.raises(SampleError, match="is damaged: delete it"):
+        measure_generation(runner, runner, tokenizer, samples, 2, stored=stored)
+
+
 def test_the_result_is_json(tokenizer: Any) -> None:
     runner = writes(tokenizer, "cat")
     found = measure_generation(runner, runner, tokenizer, [Sample("1", "qa", "Who?")], 9)["qa"]
