@@ -143,7 +143,7 @@ def bench_answers(made: Made) -> str:
 
 STORES: dict[Callable[[Made], str], tuple[str, ...]] = {
     written_text: ("tokenizer", "option", "seed"),
-    scores: ("text", "option"),
+    scores: ("text", "option", "seed"),
     trained_windows: ("reference", "text", "option", "seed"),
     job: ("tokenizer", "text", "option", "seed"),
     bench_model: ("text", "option", "seed"),
