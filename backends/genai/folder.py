@@ -63,7 +63,8 @@ def write_genai_folder(
 def _copy_tokenizer(source: Path, folder: Path) -> None:
     if not (source / "tokenizer.json").is_file():
         raise GenaiError(
-            f"{source} has no tokenizer.json: write it with tokenizer.save_pretrained(folder)"
+            f"{source} has no tokenizer.json, which onnxruntime-genai reads: put it there, from "
+            "the checkpoint that the model was made from"
         )
     for name in _TOKENIZER_FILES:
         if (source / name).is_file():

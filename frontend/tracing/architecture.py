@@ -34,8 +34,9 @@ def model_class(config: Any) -> type[Any]:
         return part
     raise ExportError(
         f"{kind.__name__} has no model in transformers {transformers.__version__}, and its "
-        f"architectures {config.architectures} are none of it. Build the module and trace it with "
-        "trace_module"
+        f"architectures {config.architectures} are none of it. Another version of transformers may "
+        "have it",
+        in_python="Or build the module and trace it with trace_module",
     )
 
 

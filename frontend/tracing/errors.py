@@ -9,18 +9,43 @@ from torch.fx import Node
 
 
 class ExportError(Exception):
-    """The model cannot be traced."""
+    """The model cannot be traced.
+
+    Attributes:
+        reason: What is wrong and what to do, for every user.
+        in_python: What a user of Python can do besides; the command has no such thing to offer.
+        tried: (way, why it failed) of every way in which the trace was tried, in order.
+    """
+
+    def __init__(self, reason: str, in_python: str = "") -> None:
+        super().__init__(reason, in_python)
+        self.reason = reason
+        self.in_python = in_python
+        self.tried: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        """The reason and all that can be done."""
+        return f"{self.reason}. {self.in_python}" if self.in_python else self.reason
 
 
-def cannot_trace(what: str, error: BaseException) -> ExportError:
+class TracerError(ExportError):
+    """There is no graph: the model's code, or the tracer, gave up on the way."""
+
+
+class OperatorError(ExportError):
+    """The graph calls something that is no ATen operator; a decomposition may know what it is."""
+
+
+def cannot_trace(what: str, error: BaseException) -> TracerError:
     """The tracer's error as one of ours: its first line, and the model's line that raised it."""
     lines = str(error).strip().splitlines() or [repr(error)]
     telling = next((line for line in lines if "your code specialized" in line), lines[0])
     reason = telling.strip(" -.")
     place = _place(error)
-    advice = _advice(error)
+    explanation, advice = _advice(error)
     where = f" (at {place})" if place else ""
-    return ExportError(f"{what} cannot be traced by torch.export: {reason}{where}. {advice}")
+    said = f"{what} cannot be traced by torch.export: {reason}{where}"
+    return TracerError(f"{said}. {explanation}" if explanation else said, in_python=advice)
 
 
 def at(node: Node) -> str:
@@ -60,14 +85,18 @@ def _place(error: BaseException) -> str:
     return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}: {code}"
 
 
-def _advice(error: BaseException) -> str:
-    """What to do about the errors that users meet most."""
+def _advice(error: BaseException) -> tuple[str, str]:
+    """What the errors that users meet most mean, and what can be done about them in Python."""
     kind, text = type(error).__name__, str(error)
     if "DataDependent" in kind or "data-dependent" in text:
         return (
             "A size or a branch depends on the values of a tensor; a program needs a graph that is "
-            "the same for all values. Replace it in the model, for example by a mask"
+            "the same for all values",
+            "Replace it in the model, for example by a mask",
         )
     if "specialized it to be a constant" in text or "Constraints violated" in text:
-        return "The model fixes a size that should stay open; give that dimension a fixed size"
-    return "If it runs by itself, trace it with trace_module on inputs that it runs on"
+        return (
+            "The model fixes a size that should stay open",
+            "Give that dimension a fixed size",
+        )
+    return "", "If it runs by itself, trace it with trace_module on inputs that it runs on"

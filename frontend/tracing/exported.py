@@ -12,7 +12,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from prunec.frontend.tracing.errors import ExportError
+from prunec.frontend.tracing.errors import ExportError, OperatorError, cannot_trace
 from prunec.frontend.tracing.functional import IrregularWriteError, make_functional
 from prunec.frontend.tracing.graph import require_no_chance, require_static_sizes, take_graph
 from prunec.frontend.tracing.ports import default_ports, output_ports, settle
@@ -34,22 +34,47 @@ def program_from_exported(
         ExportError: it writes to its inputs or buffers, takes or returns numbers that vary, has
             sizes that depend on data, or calls an operator outside ATen.
     """
+    try:
+        return _to_program(exported, inputs)
+    except (IrregularWriteError, OperatorError) as error:
+        # Slower than the trace itself, and it spells several operators out; but it knows all
+        # about views, and has decompositions of operators that are not of ATen.
+        refused = error
+    try:
+        return _to_program(_decompose(exported), inputs)
+    except (IrregularWriteError, ExportError) as error:
+        last = error if isinstance(refused, IrregularWriteError) else refused
+        final = last if isinstance(last, ExportError) else ExportError(str(last))
+        final.tried = (("as traced", refused.args[0]), ("decomposed", error.args[0]))
+        raise final from refused
+
+
+def _decompose(exported: ExportedProgram) -> ExportedProgram:
+    """The same program without writes, in operators that torch has no decomposition for.
+
+    Raises:
+        ExportError: says what the decomposition met.
+    """
+    # What the tracer claims of sizes names inputs as the tracer called them, not as they are here.
+    exported._guards_code = []
+    try:
+        with quietly():
+            return exported.run_decompositions({})
+    except Exception as error:  # whatever a decomposition raises
+        raise cannot_trace("the decomposed graph", error) from error
+
+
+def _to_program(exported: ExportedProgram, inputs: Sequence[Port] | None) -> Program:
     _require_tensors(exported)
     require_static_sizes(exported.graph_module)
     require_no_chance(exported.graph_module)
     try:
-        return _to_program(exported, inputs)
-    except IrregularWriteError:
-        # Slower than the trace itself, and it spells several operators out; but it knows all
-        # about views.
-        with quietly():
-            decomposed = exported.run_decompositions({})
-        return program_from_exported(decomposed, inputs)
+        return _convert(exported, inputs)
     except ProgramError as error:
         raise ExportError(f"the traced graph does not hold for other sizes: {error}") from error
 
 
-def _to_program(exported: ExportedProgram, inputs: Sequence[Port] | None) -> Program:
+def _convert(exported: ExportedProgram, inputs: Sequence[Port] | None) -> Program:
     tensors = {**dict(exported.state_dict), **dict(exported.constants)}
     reads = _reads(exported, tensors)
     fed = _fed(exported)
@@ -78,9 +103,9 @@ def _require_tensors(exported: ExportedProgram) -> None:
     ]
     if written:
         raise ExportError(
-            f"the module writes to {written} when it runs; a program only reads. "
-            "Call module.eval() before tracing, or return the new value and take the old one as "
-            "an input"
+            f"the module writes to {written} when it runs; a program only reads",
+            in_python="Call module.eval() before tracing, or return the new value and take the "
+            "old one as an input",
         )
     for spec in signature.input_specs:
         if spec.kind in (InputKind.CUSTOM_OBJ, InputKind.TOKEN):
@@ -91,15 +116,17 @@ def _require_tensors(exported: ExportedProgram) -> None:
             spec.arg, (TensorArgument, ConstantArgument)
         ):
             raise ExportError(
-                f"the input {spec.arg.name} is a number that varies. Give it a fixed value, or "
-                "take it from a tensor's size"
+                f"the input {spec.arg.name} is a number that varies",
+                in_python="Give it a fixed value, or take it from a tensor's size",
             )
     for place, output in enumerate(signature.output_specs):
         is_none = isinstance(output.arg, ConstantArgument) and output.arg.value is None
         if output.kind is OutputKind.USER_OUTPUT and not (
             is_none or isinstance(output.arg, TensorArgument)
         ):
-            raise ExportError(f"output {place} of the module is no tensor: return tensors only")
+            raise ExportError(
+                f"output {place} of the module is no tensor", in_python="Return tensors only"
+            )
 
 
 def _fed(exported: ExportedProgram) -> list[Node]:

@@ -66,8 +66,8 @@ def whole_ports(model: Any) -> list[Port]:
     unknown = [n for n, p in taken.items() if p.default is p.empty and n not in shapes]
     if unknown or not shapes:
         raise ExportError(
-            f"{type(model).__name__} takes {unknown or list(taken)}; known are {list(_SHAPES)}. "
-            "Give it example inputs with trace_module"
+            f"{type(model).__name__} takes {unknown or list(taken)}; known are {list(_SHAPES)}",
+            in_python="Give it example inputs with trace_module",
         )
     ports = [
         _port(name, shape(model.config), torch.int64 if _is_text(name) else model.dtype)

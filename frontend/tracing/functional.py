@@ -9,6 +9,8 @@ import torch
 from torch._ops import OpOverload
 from torch.fx import Graph, Node
 
+from prunec.frontend.tracing.errors import at
+
 aten = torch.ops.aten
 
 _PARTS = {
@@ -81,13 +83,13 @@ class _Rewriter:
             is_part = is_part and path[-1].target in _PARTS
             path.append(self._viewed[path[-1]])
             if not is_part and self._is_read_after(path[-1], node):
-                raise IrregularWriteError(node.name)
+                raise IrregularWriteError(f"{at(node)} writes to what another value shows, too")
         others = [v for v in self._views(path[-1]) if v not in path]
         if path[-1].op == "placeholder" or any(
             self._order[other] < self._order[node] and self._is_read_after(other, node)
             for other in others
         ):
-            raise IrregularWriteError(node.name)
+            raise IrregularWriteError(f"{at(node)} writes to what another value shows, too")
 
     def _is_read_after(self, value: Node, node: Node) -> bool:
         return any(self._order[reader] > self._order[node] for reader in self._readers[value])

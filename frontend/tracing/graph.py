@@ -9,7 +9,7 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
-from prunec.frontend.tracing.errors import ExportError, at, source_line
+from prunec.frontend.tracing.errors import ExportError, OperatorError, at, source_line
 from prunec.passes.ir.verifier import is_allowed
 
 _CLAIMS = {
@@ -46,7 +46,8 @@ def require_static_sizes(module: GraphModule) -> None:
         if isinstance(value, (torch.Tensor, torch.SymInt)) and free_unbacked_symbols(value):
             raise ExportError(
                 f"a size depends on data: {at(node)}. A program needs sizes that follow from those "
-                "of its inputs; replace the operator in the model, for example by a mask"
+                "of its inputs",
+                in_python="Replace the operator in the model, for example by a mask",
             )
 
 
@@ -59,8 +60,8 @@ def require_no_chance(module: GraphModule) -> None:
     for node in _nodes(module):
         if node.op == "call_function" and _draws(node):
             raise ExportError(
-                f"{at(node)} draws random numbers. Call module.eval() before tracing, or take the "
-                "numbers as an input"
+                f"{at(node)} draws random numbers: two runs of it differ",
+                in_python="Call module.eval() before tracing, or take the numbers as an input",
             )
 
 
@@ -92,7 +93,7 @@ def take_graph(module: GraphModule, skipped: set[str], names: Mapping[str, str])
         names: New names of placeholders.
 
     Raises:
-        ExportError: a call is no ATen operator.
+        OperatorError: a call is no ATen operator.
     """
     graph = Graph()
     values: dict[Node, Any] = {}
@@ -116,9 +117,10 @@ def _take(node: Node, module: GraphModule, graph: Graph, values: dict[Node, Any]
     elif node.op == "call_function" and _is_item_of_region(node, values):
         values[node] = values[node.args[0]][node.args[1]]  # type: ignore[index]
     elif node.op != "call_function" or not is_allowed(node.target):
-        raise ExportError(
-            f"{at(node)} is no ATen operator. Replace it in the model by operators of torch, or "
-            "register a decomposition and pass exported.run_decompositions()"
+        raise OperatorError(
+            f"{at(node)} is no ATen operator, and torch knows no decomposition of it",
+            in_python="Replace it in the model by operators of torch, or register a "
+            "decomposition of it with torch.library",
         )
     else:
         copied = graph.node_copy(node, lambda n: values[n])
@@ -145,8 +147,8 @@ def _take_region(
     place = _REGIONS[name]
     if name == "wrap_with_autocast" and call.args[2] is not False:
         raise ExportError(
-            f"{at(call)} computes under autocast, where types depend on the machine. Leave out "
-            "torch.autocast: a program is cast as a whole"
+            f"{at(call)} computes under autocast, where types depend on the machine",
+            in_python="Leave out torch.autocast: a program is cast as a whole",
         )
     region = getattr(module, str(call.args[place].target))  # type: ignore[union-attr]
     inner: dict[Node, Any] = {}

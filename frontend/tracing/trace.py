@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from prunec.frontend.tracing.errors import cannot_trace
 from prunec.frontend.tracing.exported import program_from_exported
 from prunec.frontend.tracing.quiet import quietly
+from prunec.frontend.tracing.ways import Tables, first_that_works, traced_as
 from prunec.passes.ir import Program
 
 
@@ -34,14 +35,14 @@ def trace_module(
         ExportError: torch.export cannot trace it, or the graph is none that a program can be.
     """
     is_named = isinstance(inputs, Mapping)
-    exported = export(
-        module,
-        () if is_named else tuple(inputs),
-        dict(inputs) if is_named else {},
-        dynamic_shapes,
-        what=type(module).__name__,
-    )
-    return program_from_exported(exported)
+    args, kwargs = ((), dict(inputs)) if is_named else (tuple(inputs), {})
+
+    def trace(tables: Tables) -> Program:
+        with traced_as(module, tables):
+            exported = export(module, args, kwargs, dynamic_shapes, what=type(module).__name__)
+        return program_from_exported(exported)
+
+    return first_that_works(Tables, trace)
 
 
 def export(

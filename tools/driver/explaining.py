@@ -45,6 +45,7 @@ class ExplainingGroup(TyperGroup):
                 raise
             if is_debug:
                 Console(stderr=True).print_exception()
+                _say_tried(error)
             _say(f"Error: {explain(error)}")
             raise typer.Exit(MISTAKE if is_explained(error) else DEFECT) from error
 
@@ -62,12 +63,24 @@ def explain(error: BaseException) -> str:
     if isinstance(error, OSError) and not type(error).__module__.startswith("prunec"):
         return _explain_system(error) + notes
     if is_explained(error):
-        return f"{error}{notes}"
+        return f"{_reason(error)}{notes}"
     first = (str(error).strip().splitlines() or ["no message"])[0]
     return (
         f"{type(error).__name__}: {first}{notes}\nThis was not foreseen. Run the same command "
         "with --debug for the traceback and report it."
     )
+
+
+def _reason(error: BaseException) -> str:
+    """The message, without what only a user of Python can do."""
+    if not getattr(error, "tried", ()):
+        return str(getattr(error, "reason", error))
+    return f"{error.reason}. --debug shows every way that was tried"  # type: ignore[attr-defined]
+
+
+def _say_tried(error: BaseException) -> None:
+    for way, reason in getattr(error, "tried", ()):
+        _say(f"Tried {way}: {reason}")
 
 
 _ADVICE = {

@@ -8,6 +8,8 @@ from support.configs.sizes import (
     ENCODER,
     GROUPED,
     GROUPED_BY_HIDDEN,
+    LONG_ROTARY,
+    ROTARY_SWITCH,
     TOKENS,
     Build,
     config,
@@ -29,8 +31,22 @@ DECODERS: dict[str, Build] = {
         query_pre_attn_scalar=10,
         layer_types=["sliding_attention", "full_attention"],
     ),
+    "gemma3-bidirectional": config(
+        "Gemma3TextConfig", GROUPED, sliding_window=6, use_bidirectional_attention=True
+    ),
     "phi": config("PhiConfig", DECODER, partial_rotary_factor=0.4),
     "phi3": config("Phi3Config", GROUPED_BY_HIDDEN),
+    "phi3-longrope": config(
+        "Phi3Config",
+        GROUPED_BY_HIDDEN,
+        original_max_position_embeddings=ROTARY_SWITCH,
+        rope_parameters=LONG_ROTARY,
+    ),
+    "llama-dynamic": config(
+        "LlamaConfig",
+        GROUPED_BY_HIDDEN | {"max_position_embeddings": ROTARY_SWITCH},
+        rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0},
+    ),
     "gpt2": config(
         "GPT2Config", TOKENS, n_embd=40, n_layer=2, n_head=4, n_positions=96, n_inner=56
     ),

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from support.configs.sizes import DEEPSEEK, EXPERTS, GROUPED, GROUPED_BY_HIDDEN, Build, config
+from support.configs.sizes import (
+    DEEPSEEK,
+    EXPERTS,
+    GROUPED,
+    GROUPED_BY_HIDDEN,
+    LONG_ROTARY,
+    Build,
+    config,
+)
 
 EXPERT_DECODERS: dict[str, Build] = {
     "mixtral": config(
@@ -21,6 +29,13 @@ EXPERT_DECODERS: dict[str, Build] = {
     ),
     "deepseek-v3": config("DeepseekV3Config", DEEPSEEK, head_dim=6),
     "phimoe": config("PhimoeConfig", GROUPED_BY_HIDDEN, num_local_experts=5, num_experts_per_tok=2),
+    "phimoe-longrope": config(
+        "PhimoeConfig",
+        GROUPED_BY_HIDDEN,
+        num_local_experts=5,
+        num_experts_per_tok=2,
+        rope_parameters=LONG_ROTARY | {"short_mscale": 1.1, "long_mscale": 1.3},
+    ),
     "granitemoe": config(
         "GraniteMoeConfig", GROUPED_BY_HIDDEN, num_local_experts=5, num_experts_per_tok=2
     ),

@@ -27,6 +27,15 @@ DECODER = {
 }
 GROUPED = {**DECODER, "hidden_size": 36, "num_key_value_heads": 2, "head_dim": 10}
 GROUPED_BY_HIDDEN = {**DECODER, "num_key_value_heads": 2}
+ROTARY_SWITCH = 14
+"""Tokens up to which a rotary table that grows with the text is as it was trained."""
+LONG_ROTARY = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0, 1.1, 1.2, 1.3, 1.4],
+    "long_factor": [2.0, 3.0, 4.0, 5.0, 6.0],
+    "original_max_position_embeddings": ROTARY_SWITCH,
+}
 EXPERTS = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 28}
 ENCODER = {
     **TOKENS,

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from prunec import __version__
 from prunec.driver.explaining import DEFECT, INTERRUPTED, MISTAKE, ExplainingGroup
 from prunec.driver.main import app
+from prunec.frontend.export import ExportError
 from prunec.passes.contract import PassError
 from support.checkpoints import write_llama
 
@@ -126,6 +127,26 @@ def test_a_defect_asks_for_a_report_and_hides_its_traceback() -> None:
     assert result.exit_code == DEFECT
     assert "ZeroDivisionError: x / 0" in result.stderr
     assert "--debug" in result.stderr
+
+
+def refused_model() -> ExportError:
+    error = ExportError("it has a state", in_python="Trace its blocks with trace_module")
+    error.tried = (("one way", "it has a state"), ("another way", "it has none"))
+    return error
+
+
+def test_advice_for_python_is_not_given_to_users_of_the_command() -> None:
+    result = runner.invoke(failing_app(refused_model()), ["fail"])
+    assert result.exit_code == MISTAKE
+    assert "it has a state" in result.stderr
+    assert "trace_module" not in result.stderr
+    assert "another way" not in result.stderr
+    assert "--debug shows" in result.stderr
+
+
+def test_debug_shows_every_way_that_was_tried() -> None:
+    result = runner.invoke(failing_app(refused_model()), ["fail", "--debug"])
+    assert "Tried another way: it has none" in result.stderr
 
 
 def test_debug_shows_the_traceback_wherever_it_stands() -> None:
