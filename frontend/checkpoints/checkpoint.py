@@ -9,8 +9,12 @@ from typing import Any
 import torch
 
 from prunec.frontend.checkpoints.errors import SourceError
+from prunec.frontend.checkpoints.findings import first_line
 from prunec.frontend.checkpoints.gguf import parsed_once
+from prunec.frontend.checkpoints.quantisation import unpacking, unpacking_gguf
+from prunec.frontend.checkpoints.tokenizer import load_tokenizer
 from prunec.frontend.tracing.architecture import model_class
+from prunec.frontend.tracing.quiet import quietly
 
 
 @dataclass(frozen=True)
@@ -19,15 +23,17 @@ class Checkpoint:
 
     Attributes:
         reference: What the user wrote.
-        location: A folder, or a hub id.
+        location: The folder that was looked at, and that its parts are loaded from.
         gguf_file: The file's name inside the folder where it is a GGUF file.
         config: The model's configuration (transformers).
+        notes: What the user should know about it.
     """
 
     reference: str
     location: str
     gguf_file: str | None
     config: Any
+    notes: tuple[str, ...] = ()
 
     def load_model(self) -> torch.nn.Module:
         """The model in float32 on the CPU, in evaluation mode: of the class that is traced.
@@ -41,13 +47,14 @@ class Checkpoint:
         def load() -> Any:
             return kind.from_pretrained(
                 self.location,
-                config=self.config,
+                config=unpacking(self.config),
                 dtype=torch.float32,
                 output_loading_info=True,
-                **self._gguf(),
+                trust_remote_code=False,
+                **self._files(),
             )
 
-        model, loading = _quietly(load, f"the weights of {self.reference}")
+        model, loading = explained(load, f"the weights of {self.reference}")
         if loading["missing_keys"] or loading.get("mismatched_keys"):
             missing = sorted(map(str, loading["missing_keys"]))[:5]
             raise SourceError(
@@ -63,53 +70,32 @@ class Checkpoint:
         Raises:
             SourceError: the checkpoint carries none.
         """
-        from transformers import AutoTokenizer
 
         def load() -> Any:
-            return AutoTokenizer.from_pretrained(self.location, **self._gguf())
+            return load_tokenizer(self.location, **self._gguf())
 
-        return _quietly(load, f"the tokenizer of {self.reference}")
+        return explained(load, f"the tokenizer of {self.reference}")
+
+    def _files(self) -> dict[str, Any]:
+        """Which files are loaded: those that were looked at."""
+        if self.gguf_file is None:
+            return {"use_safetensors": True}
+        return {**self._gguf(), **unpacking_gguf()}
 
     def _gguf(self) -> dict[str, str]:
         return {"gguf_file": self.gguf_file} if self.gguf_file else {}
 
 
-def open_checkpoint(reference: str, location: str, gguf_file: str | None) -> Checkpoint:
-    """Read the configuration of a checkpoint.
-
-    Args:
-        reference: What the user wrote.
-        location: A folder, or a hub id.
-        gguf_file: The file's name inside the folder where it is a GGUF file.
+def explained(load: Callable[[], Any], what: str) -> Any:
+    """Run a loader of transformers quietly; turn whatever it raises into one sentence.
 
     Raises:
-        SourceError: it cannot be read, or the architecture is unknown.
+        SourceError: it raises.
     """
-    from transformers import AutoConfig
-
-    options = {"gguf_file": gguf_file} if gguf_file else {}
-
-    def load() -> Any:
-        return AutoConfig.from_pretrained(location, **options)
-
-    return Checkpoint(
-        reference, location, gguf_file, _quietly(load, f"the configuration of {reference}")
-    )
-
-
-def _quietly(load: Callable[[], Any], what: str) -> Any:
-    """Run a loader of transformers; turn whatever it raises into one sentence."""
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
     try:
-        with parsed_once():
+        with parsed_once(), quietly():
             return load()
     except SourceError:
         raise
     except Exception as error:  # the loaders raise anything from KeyError to RuntimeError
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SourceError(f"{what} could not be loaded: {first}") from error
-    finally:
-        logging.set_verbosity(verbosity)
+        raise SourceError(f"{what} could not be loaded: {first_line(error)}") from error

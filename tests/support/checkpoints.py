@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import struct
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
@@ -74,3 +79,27 @@ def write_text_model(folder: Path, config: PreTrainedConfig, seed: int = 0) -> P
     config.vocab_size = (write_encoder_tokenizer if is_encoder else write_tokenizer)(folder)
     random_model_of(config, seed).save_pretrained(folder)
     return folder
+
+
+def change_json(path: Path, **changes: Any) -> None:
+    """Set entries of a JSON object in a file; None removes one."""
+    document = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({k: v for k, v in document.items() if v is not None}))
+
+
+def change_tensors(
+    path: Path, change: Callable[[dict[str, torch.Tensor]], Mapping[str, torch.Tensor]]
+) -> None:
+    """Write a safetensors file again with other tensors."""
+    tensors = {name: tensor.contiguous() for name, tensor in change(load_file(path)).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def change_header(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Write a safetensors file again with another header and the same data."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])

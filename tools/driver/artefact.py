@@ -16,6 +16,7 @@ from prunec.backends.tensorrt import ExpertsTensorRTRunner, TensorRTRunner
 from prunec.backends.torch import open_runner
 from prunec.driver.program_folder import find_program
 from prunec.driver.terminal import Terminal
+from prunec.frontend.checkpoints.tokenizer import load_tokenizer
 from prunec.frontend.export import trace_model
 from prunec.frontend.sources import Checkpoint, SourceError, find_checkpoint
 from prunec.passes.ir import PREFILL, Program, load_program
@@ -143,6 +144,8 @@ def _open_experts(reference: str, folder: Path) -> Artefact:
 
 def _open_model(reference: str, terminal: Terminal) -> Artefact:
     checkpoint = find_checkpoint(reference)
+    for note in checkpoint.notes:
+        terminal.say(f"  {note}")
     with terminal.stage(f"Load {reference}"):
         model = load_weights(checkpoint)
     with terminal.stage(f"Trace {reference}"):
@@ -163,9 +166,7 @@ def _nearest_tokenizer(path: Path) -> str | None:
 
 
 def _load_local_tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
     try:
-        return AutoTokenizer.from_pretrained(str(folder))
+        return load_tokenizer(folder)
     except Exception as error:  # the loader raises anything from KeyError to RuntimeError
         raise SourceError(f"the tokenizer in {folder} could not be loaded: {error}") from error

@@ -43,8 +43,10 @@ def run_job(recipe: Recipe, terminal: Terminal) -> Report:
     require_output(recipe.output.folder)
     require_engine(recipe.output.engine)
     with terminal.stage("Find the checkpoint"):
-        checkpoint = find_checkpoint(recipe.model.source)
+        checkpoint = find_checkpoint(recipe.model.source, needs_tokenizer=True)
         tokenizer = checkpoint.load_tokenizer()
+    for note in checkpoint.notes:
+        terminal.say(f"  {note}")
     require_text(recipe, tokenizer)
     staging = Staging(recipe.output.folder)
     job = Job(recipe, passes, terminal, staging, checkpoint, tokenizer)
