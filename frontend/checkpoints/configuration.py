@@ -17,7 +17,7 @@ def read_config(folder: Path) -> tuple[Mapping[str, Any], list[Finding]]:
     """What ``config.json`` holds, and what is wrong with it as a file."""
     if (folder / CONFIG).is_file():
         return read_object(folder / CONFIG)
-    there = some(path.name for path in folder.iterdir()) or "nothing"
+    there = sorted(path.name for path in folder.iterdir())[:8] or "nothing"
     packed = sorted(folder.glob("*.gguf"))
     remedy = (
         f"Give the GGUF file itself: {packed[0]}"
