@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from dataclasses import astuple, fields
 
 import numpy as np
 import numpy.typing as npt
 from torch.fx import Node
 
-from prunec.passes.analysis.cost import Cost, block_weights, contracted_weights
+from prunec.passes.analysis.contraction_table import Dim, Product, products
+from prunec.passes.analysis.cost import Cost, block_weights, decoding_entry
 from prunec.passes.analysis.coupling import Coupling
 from prunec.passes.analysis.index_tables import index_table_bytes
+from prunec.passes.analysis.operations import counted_products, reference_run
 from prunec.passes.analysis.polynomial import (
     Polynomial,
     Polynomials,
@@ -19,8 +23,9 @@ from prunec.passes.analysis.polynomial import (
 )
 from prunec.passes.analysis.remaining import Remaining, whole, without
 from prunec.passes.ir import Port, Program, Role
-from prunec.passes.ir.axes import Atom
+from prunec.passes.ir.axes import Atom, Axis
 from prunec.passes.ir.selection import PerUnit, Selection, kept_count
+from prunec.passes.ir.shapes import example_size
 
 Dropped = frozenset[tuple[Atom, int]]
 """Branches that go: the axis that counts the branches of a stream, and which of them."""
@@ -47,9 +52,14 @@ class Bill:
         self.whole = np.array([s.size for s in coupling.structures], dtype=np.int64)
         self._cache_ports = _cache_ports(program)
         self._weights = list(program.weights)
+        self._decoding = decoding_entry(program)
+        self._run = reference_run(self._decoding)
+        found = (p for node in self._decoding.graph.nodes for p in products(node))
+        self._products = list(dict.fromkeys(found))
         self._parts = Polynomials.of(
             [self._weight(name) for name in self._weights]
-            + [self._port(port, node) for port, node in self._cache_ports],
+            + [self._port(port, node) for port, node in self._cache_ports]
+            + [self._operations(product) for product in self._products],
             len(self.whole),
         )
         self._known: dict[Dropped, Polynomials] = {}
@@ -96,6 +106,17 @@ class Bill:
         static = [a for a, s in zip(axes, port.shape, strict=True) if isinstance(s, int)]
         return multiply(kept_positions(axis, self.places) for axis in static)
 
+    def _operations(self, product: Product) -> Polynomial:
+        """Of the dynamic sizes those of the run that is counted, not the examples."""
+        dims = (*product.batch, *product.matrix)
+        found = multiply(kept_positions(self._axis(dim), self.places) for dim in dims)
+        examples = math.prod(example_size(node.meta["val"].shape[dim]) for node, dim in dims)
+        counted = self._run.operations(product)
+        return Counter({term: factor * counted // examples for term, factor in found.items()})
+
+    def _axis(self, dim: Dim) -> Axis:
+        return self.coupling.walk.axes[dim[0]][dim[1]]
+
     def _remaining(self, dropped: Dropped) -> list[Remaining]:
         """The entry points; only a program with a single one has branches."""
         if not dropped:
@@ -109,7 +130,7 @@ class Bill:
         return [without(self.program.main, branches)]
 
     def _readings(self, dropped: Dropped) -> npt.NDArray[np.int64]:
-        """[sizes, weights and cache ports]: how often each counts in each size."""
+        """[sizes, weights, cache ports and products]: how often each counts in each size."""
         entries = self._remaining(dropped)
         block = block_weights(self.program, entries)
         live = {n for left in entries for n in left.nodes}
@@ -123,11 +144,10 @@ class Bill:
             _cache_reading(port.dtype.itemsize) if node in live or not dropped else _NOTHING
             for port, node in self._cache_ports
         ]
-        matrix = np.array([astuple(c) for c in columns], dtype=np.int64).T
-        row, place = SIZES.index("flops_per_token"), {n: p for p, n in enumerate(self._weights)}
-        for name in contracted_weights(entries[0]):
-            matrix[row, place[name]] += 2
-        return matrix
+        (decoding,) = (left for left in entries if left.entry is self._decoding)
+        counted = Counter(counted_products(self.program, decoding))
+        columns += [_product_reading(counted[product]) for product in self._products]
+        return np.array([astuple(c) for c in columns], dtype=np.int64).T
 
     def _weight_reading(self, name: str, is_block: bool) -> Cost:
         return Cost(
@@ -140,6 +160,10 @@ class Bill:
 
 
 _NOTHING = Cost(0, 0, 0, 0, 0)
+
+
+def _product_reading(times: int) -> Cost:
+    return Cost(0, 0, 0, 0, flops_per_token=times)
 
 
 def _cache_reading(item_bytes: int) -> Cost:

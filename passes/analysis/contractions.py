@@ -9,17 +9,13 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from prunec.passes.analysis.contraction_table import OPERANDS
 from prunec.passes.ir import Entry
 
 aten = torch.ops.aten
 
-_OPERANDS: dict[Any, tuple[int, int]] = {
-    aten.linear: (0, 1),
-    aten.addmm: (1, 2),
-    aten.mm: (0, 1),
-    aten.matmul: (0, 1),
-}
-"""Where these operators take the activations and the matrix."""
+_WITH_A_MATRIX = (aten.linear, aten.addmm, aten.mm, aten.matmul)
+"""Of the operators that sum products those that take activations and a matrix in this order."""
 _BIASES: dict[Any, int] = {aten.linear: 2, aten.addmm: 0}
 """Where they take what they add to the products."""
 _TURNS = (aten.t, aten.numpy_T, aten.transpose, aten.swapaxes, aten.permute)
@@ -89,14 +85,15 @@ def contractions(entry: Entry) -> Iterator[Contraction]:
 
 def contraction_at(entry: Entry, node: Node) -> Contraction | None:
     """The contraction with one learned matrix that a node is; None where it is none."""
-    places = _OPERANDS.get(getattr(node.target, "overloadpacket", None))
-    if places is None:
+    packet = getattr(node.target, "overloadpacket", None)
+    if packet not in _WITH_A_MATRIX:
         return None
-    matrix, turned = _untwist(node.args[places[1]])  # type: ignore[arg-type]
+    operand, place = OPERANDS[packet]
+    matrix, turned = _untwist(node.args[place])  # type: ignore[arg-type]
     if matrix.name not in entry.reads or matrix.meta["val"].dim() != 2:
         return None
-    summed = int(node.target.overloadpacket is aten.linear)  # type: ignore[union-attr]
-    return Contraction(node, places[0], entry.reads[matrix.name], summed ^ turned)
+    summed = int(packet is aten.linear)
+    return Contraction(node, operand, entry.reads[matrix.name], summed ^ turned)
 
 
 def _untwist(node: Node) -> tuple[Node, bool]:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch.fx import Node
 
+from prunec.passes.analysis.contraction_table import is_product
+from prunec.passes.analysis.operations import counted_products, reference_run
 from prunec.passes.analysis.remaining import Remaining, whole
 from prunec.passes.ir import DECODE, Entry, Port, Program, Role
 from prunec.passes.ir.shapes import takes_only_dtype
 
 aten = torch.ops.aten
-_CONTRACTIONS: dict[Any, int] = {
-    aten.linear.default: 1,
-    aten.matmul.default: 1,
-    aten.bmm.default: 1,
-    aten.addmm.default: 2,
-}  # to the place of the weight among the operands
 
 
 @dataclass(frozen=True)
@@ -32,9 +27,11 @@ class Cost:
         block_parameters: Without embeddings, head, and what is applied after the last block.
         weight_bytes: Of all weights as they are stored in memory, buffers too.
         kv_bytes_per_token: What one more token adds to the cache.
-        flops_per_token: Two for each weight that a contraction multiplies with, in decode where
-            that is an entry point of its own; attention's own products grow with the context and
-            are left out.
+        flops_per_token: A multiplication and an addition for each two numbers that a matrix
+            product or a convolution multiplies, in a run of one token of one sequence (of one
+            input where there are no tokens, see `reference_run`), in decode where that is an
+            entry point of its own. Attention over a text grows with it and is left out; over the
+            patches of an image it counts.
     """
 
     parameters: int
@@ -85,10 +82,8 @@ def decoding_entry(program: Program) -> Entry:
 
 def _flops_per_token(program: Program) -> int:
     entry = decoding_entry(program)
-    ports = zip(entry.input_nodes(), entry.inputs, strict=True)
-    numbers = {node: _port_numbers(port) for node, port in ports if port.role is Role.EXPERTS}
-    numbers |= {node: program.weights[name].numel() for node, name in entry.weight_nodes()}
-    return sum(2 * numbers.get(matrix, 0) for matrix in _contracted(whole(entry)))
+    run = reference_run(entry)
+    return sum(run.operations(product) for product in counted_products(program, whole(entry)))
 
 
 def kv_bytes_per_token(program: Program) -> int:
@@ -128,22 +123,6 @@ def block_weights(program: Program, entries: Sequence[Remaining]) -> frozenset[s
     return frozenset(found - tables)
 
 
-def contracted_weights(left: Remaining) -> Iterator[str]:
-    """The weight of each contraction with one, in order."""
-    for matrix in _contracted(left):
-        if matrix.name in left.entry.reads:
-            yield left.entry.reads[matrix.name]
-
-
-def _contracted(left: Remaining) -> Iterator[Node]:
-    """What each contraction multiplies activations with, in order."""
-    for node in left.nodes:
-        place = _CONTRACTIONS.get(node.target)
-        matrix = node.args[place] if place is not None else None
-        if isinstance(matrix, Node):
-            yield matrix
-
-
 def _nodes_before_inner_contractions(left: Remaining) -> set[Node]:
     outputs = zip(left.entry.outputs, left.entry.output_nodes(), strict=True)
     heads = {
@@ -153,7 +132,7 @@ def _nodes_before_inner_contractions(left: Remaining) -> set[Node]:
     }
     reaching: set[Node] = set()
     for node in reversed(left.nodes):
-        is_inner = node.target in _CONTRACTIONS and node not in heads
+        is_inner = is_product(node) and node not in heads
         if is_inner or node in reaching:
             reaching.add(node)
             reaching.update(left.operands(node))
@@ -162,7 +141,7 @@ def _nodes_before_inner_contractions(left: Remaining) -> set[Node]:
 
 def _last_contraction(left: Remaining, node: Node) -> Node | None:
     """The contraction that makes this value, through elementwise steps of one operand."""
-    while node.target not in _CONTRACTIONS:
+    while not is_product(node):
         operands = left.operands(node)
         if not operands:
             return None

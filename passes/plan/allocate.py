@@ -30,8 +30,8 @@ class Allocate(Pass):
     """Plan which units go, so that every budget holds, exact to one unit.
 
     Budgets are shares of what is there, and all that are named hold together: ``keep`` (block
-    parameters), ``parameters`` (all of them), ``weight_bytes``, ``flops`` (per token) and
-    ``kv_bytes`` (per token). Where none is named, ``keep=0.75``. Sizes are those that the cut
+    parameters), ``parameters`` (all of them), ``weight_bytes``, ``flops`` (operations per token,
+    or per image) and ``kv_bytes`` (per token). Where none is named, ``keep=0.75``. Sizes are those that the cut
     program will have, whatever overlaps.
 
     ``method`` shares the budget: ``uniform`` (every layer alike), ``global`` (units of all layers
@@ -63,7 +63,7 @@ class Allocate(Pass):
     weight_bytes: float | None = None
     """Share of the bytes of all weights that stays."""
     flops: float | None = None
-    """Share of the operations per token that stays."""
+    """Share of the operations that stays: `Cost.flops_per_token` says which are counted."""
     kv_bytes: float | None = None
     """Share of the cache bytes per token that stays."""
     ceiling: float = 1.0
@@ -129,14 +129,19 @@ class Allocate(Pass):
             bill=bill,
             structures=tuple(structures),
             limits=tuple(self._rules().of(coupling, structures, finest, self.multiple)),
-            budgets=make_budgets(self._shares(), bill.sizes(bill.whole)),
+            budgets=make_budgets(
+                self._shares(), bill.sizes(bill.whole), are_default=not self._named_shares()
+            ),
             scores=context.scores.by_structure,
             fluctuation=context.scores.fluctuation or {},
         )
 
     def _shares(self) -> dict[str, float]:
+        return self._named_shares() or {"keep": _DEFAULT_KEEP}
+
+    def _named_shares(self) -> dict[str, float]:
         named = {option: getattr(self, option) for option in OPTIONS}
-        return {o: s for o, s in named.items() if s is not None} or {"keep": _DEFAULT_KEEP}
+        return {option: share for option, share in named.items() if share is not None}
 
     def _rules(self) -> LimitRules:
         return LimitRules(

@@ -16,7 +16,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "keep": ("block_parameters", "block parameters"),
     "parameters": ("parameters", "parameters"),
     "weight_bytes": ("weight_bytes", "bytes of weights"),
-    "flops": ("flops_per_token", "operations per token"),
+    "flops": ("flops_per_token", "operations"),
     "kv_bytes": ("kv_bytes_per_token", "bytes of cache per token"),
 }
 """For each budget the size in `Cost` that it bounds, and its name for people."""
@@ -33,11 +33,18 @@ class Budget:
         option: The name by which it is asked for.
         share: How much may stay, above 0 and at most 1.
         whole: The size of the uncut program.
+        is_default: Whether it holds because nobody named a budget.
     """
 
     option: str
     share: float
     whole: int
+    is_default: bool = False
+
+    @property
+    def asked(self) -> str:
+        """How it came to be, for messages."""
+        return "the default" if self.is_default else f"{self.option}={self.share:g}"
 
     @property
     def limit(self) -> int:
@@ -66,24 +73,33 @@ class Budget:
         }
 
 
-def make_budgets(shares: Mapping[str, float], whole: Sizes) -> tuple[Budget, ...]:
+def make_budgets(
+    shares: Mapping[str, float], whole: Sizes, *, are_default: bool = False
+) -> tuple[Budget, ...]:
     """The budgets that are asked for.
 
     Args:
         shares: Option to the share that may stay.
         whole: Sizes of the uncut program.
+        are_default: Whether nobody named them.
 
     Raises:
         PassError: the program has nothing of what is bounded.
     """
     budgets = tuple(
-        Budget(option, share, int(whole[SIZES.index(OPTIONS[option][0])]))
+        Budget(option, share, int(whole[SIZES.index(OPTIONS[option][0])]), are_default)
         for option, share in shares.items()
     )
     for budget in budgets:
         if budget.whole == 0 and budget.share < 1:
             raise PassError(
-                f"{budget.option}={budget.share} bounds {OPTIONS[budget.option][1]}, of which this "
-                f"program has none: leave {budget.option} out"
+                f"{budget.asked} bounds {OPTIONS[budget.option][1]}, of which this program has "
+                f"none: {_instead(budget)}"
             )
     return budgets
+
+
+def _instead(budget: Budget) -> str:
+    if budget.is_default:
+        return f"name a budget of something that it has, such as parameters={budget.share:g}"
+    return f"leave {budget.option} out"

@@ -103,7 +103,8 @@ class LimitRules:
 
     def _protected(self, coupling: Coupling) -> set[str]:
         """The names of the structures that stay whole."""
-        depth = 1 + max(s.index for s in coupling.structures if s.kind not in SPANNING)
+        within = (s.index for s in coupling.structures if s.kind not in SPANNING)
+        depth = 1 + max(within, default=-1)
         found: set[str] = set()
         names = [what for what in self.protect if not _is_index(what)]
         require_known("protect", names, coupling)
@@ -111,7 +112,8 @@ class LimitRules:
             if _is_index(what):
                 index = int(what) + (depth if int(what) < 0 else 0)
                 if not 0 <= index < depth:
-                    raise PassError(f"protect={what}: the layers are 0 to {depth - 1}")
+                    there = f"the layers are 0 to {depth - 1}" if depth else "there are no layers"
+                    raise PassError(f"protect={what}: {there}")
                 found |= {
                     s.name
                     for s in coupling.structures

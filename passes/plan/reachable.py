@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prunec.passes.contract import PassError
-from prunec.passes.plan.budget import OPTIONS
+from prunec.passes.plan.budget import OPTIONS, Budget
 from prunec.passes.plan.problem import Problem
 
 
@@ -26,11 +26,11 @@ def require_reachable(problem: Problem, options: Mapping[str, Any]) -> None:
     if not missed:
         return
     found = "; ".join(
-        f"{b.option}={b.share:g} asks for {b.limit:,} of {b.whole:,} {OPTIONS[b.option][1]}, and "
-        f"{left:,} ({b.option}={_rounded_up(left / b.whole)}) is the least that is left"
+        f"{b.asked} asks for {b.limit:,} of {b.whole:,} {OPTIONS[b.option][1]}, and {left:,} "
+        f"({_least(b, left)}) is the least that is left"
         for b, left in ((b, b.of(least)) for b in missed)
     )
-    names = " and ".join(b.option for b in missed)
+    names = " and ".join("the share that stays" if b.is_default else b.option for b in missed)
     others = {s.kind for s in problem.coupling.structures} - set(options["kinds"])
     raise PassError(
         f"the budget cannot be reached: {found}. Raise {names}, lower floor "
@@ -39,9 +39,10 @@ def require_reachable(problem: Problem, options: Mapping[str, Any]) -> None:
     )
 
 
-def _rounded_up(share: float) -> float:
-    """To four digits, so that a budget of this share can be reached."""
-    return math.ceil(share * 10_000) / 10_000
+def _least(budget: Budget, left: int) -> str:
+    """The share that is left, rounded up to four digits so that a budget of it can be reached."""
+    share = math.ceil(left / budget.whole * 10_000) / 10_000
+    return f"{share} of them" if budget.is_default else f"{budget.option}={share}"
 
 
 def _also(options: Mapping[str, Any]) -> str:

@@ -47,7 +47,8 @@ class Structure:
         members: Every weight dimension that carries it; of a layer, the weights that go with it.
         unit_parameters: For each unit the parameters that go with it while all else stays;
             one number where all units have the same. Where one weight carries the axis in two
-            dimensions, of the first unit: the next one finds less.
+            dimensions, of the first unit: the next one finds less. Of layers that lie within
+            another one each counts what it has inside: `Bill` tells what they take together.
         kv_bytes_per_unit: Cache bytes per token that go with a unit (of layers: on average).
         least: How many units have to stay.
         outer: The axis under which this one always appears, whose units may each keep their
@@ -142,11 +143,9 @@ def find_structures(program: Program) -> Coupling:
             refusals.append(RefusedAxis(atom.size, tuple(found), Refusal(reason, found[0].weight)))
         else:
             kind = kinds[atom]
-            name = f"{_family(kind, atom in repeated)}/{found[0].weight}"
-            names[name] += 1
             structures.append(
                 Structure(
-                    name=name if names[name] == 1 else f"{name}#{names[name]}",
+                    name=_unused(f"{_family(kind, atom in repeated)}/{found[0].weight}", names),
                     kind=kind,
                     index=counts[kind],
                     size=atom.size,
@@ -160,7 +159,7 @@ def find_structures(program: Program) -> Coupling:
             )
             counts[kind] += 1
     branches = find_branches(program, walk)
-    layers = tuple(_layers(found, index) for index, found in enumerate(branches))
+    layers = tuple(_layers(found, index, names) for index, found in enumerate(branches))
     return Coupling((*structures, *layers), tuple(refusals), walk, weight_axes, branches)
 
 
@@ -170,11 +169,25 @@ def _family(kind: str, is_repeated: bool) -> str:
     return _FAMILY.get(kind, kind)
 
 
-def _layers(branches: Branches, index: int) -> Structure:
-    """The residual branches of one stream as a structure: each of them can be dropped whole."""
+def _unused(name: str, names: dict[str, int]) -> str:
+    """A name that no structure has yet.
+
+    Args:
+        name: The one to begin with.
+        names: How many structures began with each name; counts this one.
+    """
+    names[name] += 1
+    return name if names[name] == 1 else f"{name}#{names[name]}"
+
+
+def _layers(branches: Branches, index: int, names: dict[str, int]) -> Structure:
+    """The residual branches of one stream as a structure: each of them can be dropped whole.
+
+    A stream inside a branch of another one may begin with the same weight.
+    """
     weights = [name for branch in branches.branches for name in branch.parameters]
     return Structure(
-        name=f"layer/{weights[0]}" if weights else f"layer/{index}",
+        name=_unused(f"layer/{weights[0]}", names),
         kind="layer",
         index=index,
         size=len(branches.branches),

@@ -25,7 +25,7 @@ from prunec.passes.ir.shapes import TAKES_ONLY_DTYPE_FROM_SECOND, example_size, 
 
 aten = torch.ops.aten
 # A weight stays one whatever its rows are chosen by: an expert's.
-_CHOOSES_FROM_FIRST = (aten.index.Tensor, aten.index_select.default)
+CHOOSES_FROM_FIRST = (aten.index.Tensor, aten.index_select.default)
 
 
 def walk_program(program: Program) -> tuple[Walk, Mapping[str, Axes]]:
@@ -140,7 +140,7 @@ def _mark_learned(walk: Walk, node: Node) -> None:
     operands = first if node.target in TAKES_ONLY_DTYPE_FROM_SECOND else node.all_input_nodes
     if any(operand in walk.learned for operand in operands):
         walk.learned.add(node)
-    sources = first if node.target in _CHOOSES_FROM_FIRST else operands
+    sources = first if node.target in CHOOSES_FROM_FIRST else operands
     if any(operand in walk.fed for operand in sources):
         walk.fed.add(node)
         return
