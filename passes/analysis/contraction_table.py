@@ -106,7 +106,7 @@ def _laid(node: Node, places: Node) -> Product:
 
 
 def _attention(node: Node) -> Iterator[Product]:
-    """Q [..., new, d] · k [..., all, d], and the probabilities [..., new, all] · v [..., all, dv]."""
+    """Q [..., new, d] · k [..., all, d], and the scores [..., new, all] · v [..., all, dv]."""
     q, k, v = (argument(node, name) for name in ("query", "key", "value"))
     batch, scores = _dims(q)[:-2], (_dims(q)[-2], _dims(k)[-2])
     yield Product((q,), k, batch, (*scores, _dims(q)[-1]))

@@ -42,7 +42,9 @@ def pairs(equation: str, ranks: Sequence[int], path: Sequence[int] | None) -> It
     for operand, letters in enumerate(inputs):
         for dim, letter in enumerate(letters):
             places.setdefault(letter, []).append((operand, dim))
-    factors = [((operand,), set(letters)) for operand, letters in enumerate(inputs)]
+    factors: list[tuple[tuple[int, ...], set[str]]] = [
+        ((operand,), set(letters)) for operand, letters in enumerate(inputs)
+    ]
     steps = iter(path or ())
     while len(factors) > 1:
         first, second = sorted((next(steps, 0), next(steps, 1)))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
-from sympy import Expr, Integer
 from torch.fx import Node
 
 from prunec.passes.analysis.contraction_table import Dim, Product, products
 from prunec.passes.analysis.coupling.walk import CHOOSES_FROM_FIRST
 from prunec.passes.analysis.remaining import Remaining
-from prunec.passes.ir import Entry, Port, Program, Role
-from prunec.passes.ir.shapes import TAKES_ONLY_DTYPE_FROM_SECOND, example_sizes, is_dynamic
+from prunec.passes.ir import Entry, Program, Role
+from prunec.passes.ir.shapes import TAKES_ONLY_DTYPE_FROM_SECOND, is_dynamic
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,18 @@ class Run:
         size = dim[0].meta["val"].shape[dim[1]]
         return self._value(size.node.expr) if is_dynamic(size) else int(size)
 
-    def _value(self, size: Expr) -> int:
+    def _value(self, size: Any) -> int:
         if size not in self._known:
-            found = {symbol: Integer(self._symbols.get(symbol, 1)) for symbol in size.free_symbols}
-            self._known[size] = int(size.xreplace(found))
+            found = {symbol: self._symbols.get(symbol, 1) for symbol in size.free_symbols}
+            self._known[size] = int(size.subs(found))
         return self._known[size]
 
     @cached_property
-    def _known(self) -> dict[Expr, int]:
+    def _known(self) -> dict[Any, int]:
         return {}
 
     @cached_property
-    def _symbols(self) -> dict[Expr, int]:
+    def _symbols(self) -> dict[Any, int]:
         """The size behind each symbol of the graph."""
         return {
             size.node.expr: self.sizes[label]
@@ -61,25 +61,32 @@ class Run:
         }
 
 
+_TRIED = ((1, 1024), (1024, 1024), (1024, 16384))
+"""How many tokens the counted run has, and pixels or samples along each dynamic extent."""
+
+
 def reference_run(entry: Entry) -> Run:
     """The run whose operations are counted: of one token of one sequence, its cache empty.
 
-    Where the inputs are no tokens, one row of a batch; sizes of images and sounds, and of tokens
-    where the program takes several of them together, are those that the program's labels stand
-    for when its shapes are worked out.
+    Where the inputs are no tokens it is one row of a batch. An image or a sound whose extent is
+    dynamic has 1,024 pixels or samples along it, or 16,384 where a window needs more. Where the
+    program takes several tokens together there are 1,024 of them.
     """
-    examples = example_sizes(entry.inputs)
-    ports = [port for port in entry.inputs if port.role is not Role.CACHE]
-    empty = dict.fromkeys(_labels(entry.ports(Role.CACHE)[0]), 0)
-    one_row = {port.shape[0]: 1 for port in ports if port.shape and isinstance(port.shape[0], str)}
-    tokens = dict.fromkeys(_labels(p for p in ports if not p.dtype.is_floating_point), 1)
-    run = Run(entry, examples | empty | one_row | tokens)
-    dims = (d for n in entry.graph.nodes for p in products(n) for d in (*p.batch, *p.matrix))
-    return run if all(run.size(dim) > 0 for dim in dims) else Run(entry, examples | one_row)
+    inputs = [port for port in entry.inputs if port.role is not Role.CACHE]
+    rows = dict.fromkeys(_labels(port.shape[:1] for port in inputs), 1)
+    empty = dict.fromkeys(_labels(port.shape for port in entry.ports(Role.CACHE)[0]), 0)
+    of_tokens = set(_labels(p.shape for p in inputs if not p.dtype.is_floating_point))
+    for tokens, extent in _TRIED:
+        found = {s: tokens if s in of_tokens else extent for s in _labels(p.shape for p in inputs)}
+        run = Run(entry, empty | found | rows)
+        dims = (d for n in entry.graph.nodes for p in products(n) for d in (*p.batch, *p.matrix))
+        if all(run.size(dim) > 0 for dim in dims):
+            break
+    return run
 
 
-def _labels(ports: Iterable[Port]) -> Iterator[str]:
-    return (size for port in ports for size in port.shape if isinstance(size, str))
+def _labels(shapes: Iterable[Sequence[int | str]]) -> Iterator[str]:
+    return (size for shape in shapes for size in shape if isinstance(size, str))
 
 
 def counted_products(program: Program, left: Remaining) -> Iterator[Product]:

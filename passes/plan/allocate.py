@@ -31,8 +31,8 @@ class Allocate(Pass):
 
     Budgets are shares of what is there, and all that are named hold together: ``keep`` (block
     parameters), ``parameters`` (all of them), ``weight_bytes``, ``flops`` (operations per token,
-    or per image) and ``kv_bytes`` (per token). Where none is named, ``keep=0.75``. Sizes are those that the cut
-    program will have, whatever overlaps.
+    or per image) and ``kv_bytes`` (per token). Where none is named, ``keep=0.75``. Sizes are
+    those that the cut program will have, whatever overlaps.
 
     ``method`` shares the budget: ``uniform`` (every layer alike), ``global`` (units of all layers
     compete by ``standardise``d scores), ``block-influence`` (layers that change the stream less

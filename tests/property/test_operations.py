@@ -9,8 +9,12 @@ import torch
 
 from prunec.passes.analysis.contraction_table import products
 from prunec.passes.analysis.cost import measure
+from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.analysis.operations import Run
+from prunec.passes.contract import Context
 from prunec.passes.ir import Program
+from prunec.passes.manager import run_pipeline
+from prunec.passes.spec import parse_pipeline
 from support.architectures import ARCHITECTURES, architecture_program, random_feeds
 from support.counter import counted_by_torch
 
@@ -52,3 +56,17 @@ def test_an_image_costs_all_that_torch_counts(name: str) -> None:
     feeds = random_feeds(program.main, batch=1)
     counted = counted_by_torch(program, feeds)
     assert measure(program).flops_per_token == sum(counted.values())
+
+
+@pytest.mark.parametrize("name", ["vit", "swin", "resnet", "convnext"])
+def test_a_budget_of_operations_holds_by_the_count_of_torch(name: str) -> None:
+    program = architecture_program(name, torch.float32)
+    there = {s.kind for s in find_structures(program).structures}
+    kinds = "+".join(sorted(there & {"conv-channel", "ffn-channel", "head"}))
+    spec = (
+        f"score{{criterion=magnitude kinds={kinds}}},allocate{{flops=0.6 kinds={kinds} multiple=1}}"
+    )
+    after = run_pipeline(program, parse_pipeline(f"{spec},remove-structures"), Context())
+    feeds = random_feeds(program.main, batch=1)
+    before, left = (sum(counted_by_torch(p, feeds).values()) for p in (program, after))
+    assert 0.58 < left / before <= 0.6

@@ -1,4 +1,4 @@
-"""Residual streams inside the branches of another: what goes with each, and what they are called."""
+"""Residual streams inside the branches of another: what goes with each, and their names."""
 
 from __future__ import annotations
 
