@@ -19,6 +19,7 @@ from prunec.driver.commands import (
     run,
 )
 from prunec.driver.explaining import ExplainingGroup
+from prunec.driver.tested_versions import tell_untested
 
 app = typer.Typer(
     cls=ExplainingGroup,
@@ -59,6 +60,9 @@ def prunec_command(
 
     Start with [bold]prunec demo[/bold]: it needs no GPU and a few minutes.
     """
+    notice = tell_untested()
+    if notice is not None:
+        typer.echo(notice, err=True)
 
 
 def main() -> None:
