@@ -22,7 +22,7 @@ case "$lane" in
 esac
 sed -i '/^torch==/d' "$folder/constraints.txt"
 echo "torch==${PRUNEC_TORCH:-2.13.0}" >>"$folder/constraints.txt"
-"$python" -m pip install --quiet --no-warn-script-location -c "$folder/constraints.txt" -e '.[test]'
+"$python" -m pip install --quiet --no-warn-script-location -c "$folder/constraints.txt" -e '.[smoke]'
 printf '== %s: ' "$lane"
 "$python" -c 'from prunec.driver.machine import versions; print(*map(" ".join, versions().items()), sep=", ")'
 # Warnings of libraries about their own future are errors in the tests of CI's versions alone.
