@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ from prunec.backends.measure.likelihood import (
     Progress,
     logits_after_prompt,
     mean_and_stderr,
+    perplexity_of,
     require_prompt,
     silent,
     split,
@@ -39,8 +39,11 @@ class Agreement:
         top1_agreement: The share of tokens for which both find the same one likeliest.
         dense_perplexity: Of `dense` on these windows.
         other_perplexity: Of `other` on these windows.
+        nll_difference: By how many nats a token is less likely to `other`, mean over tokens.
+        nll_difference_stderr: Its standard error, from the spread of the windows' differences.
         windows: How many windows.
         tokens: How many tokens were predicted.
+        vocabulary: How many tokens there are to choose from.
         seconds: Wall time.
         prompt_tokens: Tokens at the start of each window that are given, not predicted.
         text: What the windows are, as their maker describes it.
@@ -54,8 +57,11 @@ class Agreement:
     top1_agreement: float
     dense_perplexity: float
     other_perplexity: float
+    nll_difference: float
+    nll_difference_stderr: float | None
     windows: int
     tokens: int
+    vocabulary: int
     seconds: float
     prompt_tokens: int = 1
     text: Mapping[str, Any] = field(default_factory=dict)
@@ -150,15 +156,19 @@ def _figures(dense: Runner, other: Runner, rows: Sequence[torch.Tensor]) -> dict
     found = torch.cat(list(rows))  # [window, measure]
     _, same, dense_nll, other_nll = found.mean(0).tolist()
     kl, kl_stderr = mean_and_stderr(found[:, 0].tolist())
+    difference, difference_stderr = mean_and_stderr((found[:, 3] - found[:, 2]).tolist())
     return {
         "dense": dense.name,
         "other": other.name,
         "kl_nats": kl,
         "kl_stderr_nats": kl_stderr,
         "top1_agreement": same,
-        "dense_perplexity": math.exp(dense_nll),
-        "other_perplexity": math.exp(other_nll),
+        "dense_perplexity": perplexity_of(dense_nll),
+        "other_perplexity": perplexity_of(other_nll),
+        "nll_difference": difference,
+        "nll_difference_stderr": difference_stderr,
         "windows": len(found),
+        "vocabulary": dense.vocabulary,
     }
 
 
@@ -167,7 +177,8 @@ def _compare(expected: torch.Tensor, found: torch.Tensor, targets: torch.Tensor)
     kl, same = [], []
     for part in stretches(targets.shape[1]):
         p, q = (logits[:, part].float().log_softmax(-1) for logits in (expected, found))
-        kl.append((p.exp() * (p - q)).sum(-1))
+        weights = p.exp()  # zero where a vocabulary has places that are no tokens
+        kl.append(torch.where(weights == 0, 0, weights * (p - q)).sum(-1))
         same.append((p.argmax(-1) == q.argmax(-1)).float())
     columns = [torch.cat(kl, 1), torch.cat(same, 1)]
     columns += [token_nll(expected, targets), token_nll(found, targets)]

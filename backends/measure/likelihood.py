@@ -83,6 +83,14 @@ def token_nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts, dim=1)
 
 
+def perplexity_of(nll: float) -> float:
+    """The exponential of a mean loss in nats; infinite where no float is that large."""
+    try:
+        return math.exp(nll)
+    except OverflowError:
+        return math.inf
+
+
 def mean_and_stderr(values: Sequence[float]) -> tuple[float, float | None]:
     """The mean of at least one value, and its standard error where there are several."""
     mean = math.fsum(values) / len(values)

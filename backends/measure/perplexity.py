@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,6 +12,7 @@ import torch
 from prunec.backends.measure.likelihood import (
     Progress,
     mean_and_stderr,
+    perplexity_of,
     silent,
     split,
     token_nll,
@@ -42,6 +42,7 @@ class Perplexity:
         prompt_tokens: Tokens at the start of each window that are given, not predicted.
         windows: How many windows.
         tokens: How many tokens were predicted.
+        vocabulary: How many tokens there are to choose from.
         seconds: Wall time.
         text: What the windows are, as their maker describes it: source, sha256, ...
         versions: What it was measured with.
@@ -56,6 +57,7 @@ class Perplexity:
     prompt_tokens: int
     windows: int
     tokens: int
+    vocabulary: int
     seconds: float
     text: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=versions)
@@ -117,7 +119,7 @@ def summarise(
     parts = nll.tensor_split(min(4, nll.shape[1]), dim=1)
     return Perplexity(
         runner=runner.name,
-        perplexity=math.exp(mean),
+        perplexity=perplexity_of(mean),
         nll=mean,
         nll_stderr=stderr,
         window_nll=tuple(window_nll),
@@ -125,6 +127,7 @@ def summarise(
         prompt_tokens=prompt_tokens,
         windows=len(windows),
         tokens=windows[:, prompt_tokens:].numel(),
+        vocabulary=runner.vocabulary,
         seconds=time.perf_counter() - started,
         text=dict(text or {}),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from prunec.frontend.calibration.spec import (
     Notice,
     Progress,
 )
-from prunec.frontend.calibration.written import Author, written_windows
+from prunec.frontend.calibration.written import Author, Written, written_windows
 
 
 def _silent(items: Iterable[Any], title: str, total: int) -> Iterator[Any]:
@@ -54,10 +55,24 @@ def calibration_tokens(
     if spec.source == SELF:
         if author is None:
             raise CalibrationError("the source self needs the model that is to write the text")
-        tokens = written_windows(spec, tokenizer, author, cache, progress, notice)
-        return _described(spec, tokens, tokens.numpy().tobytes())
+        written = written_windows(spec, tokenizer, author, cache, progress, notice)
+        found = _described(spec, written.tokens, written.tokens.numpy().tobytes())
+        return replace(found, description={**found.description, "written": _likelihood(written)})
     text = read_text(spec.source, spec.end_window * spec.window_tokens)
     return _described(spec, _cut(spec, _tokenise(tokenizer, text)), text.encode())
+
+
+def _likelihood(written: Written) -> dict[str, float]:
+    """How likely the text was to its author.
+
+    Returns:
+        ``nll``: in nats, the mean over the tokens of which it is known; ``known_share``: of those
+        that are predicted, all but the first of each window.
+    """
+    nll = written.nll[:, 1:]
+    known = nll[~nll.isnan()].double()
+    total, count = known.sum().item(), known.numel()
+    return {"nll": total / max(count, 1), "known_share": count / nll.numel()}
 
 
 def _tokenise(tokenizer: Any, text: str) -> list[int]:

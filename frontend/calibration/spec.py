@@ -83,7 +83,8 @@ class CalibrationSet:
 
     Attributes:
         tokens: [window, token], int64.
-        description: JSON values for reports: source, sha256, windows, tokens, seed.
+        description: JSON values for reports: source, sha256, windows, tokens, seed; of text that
+            the model wrote also how likely it was to it.
     """
 
     tokens: torch.Tensor

@@ -12,11 +12,11 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from prunec.frontend.calibration.spec import CalibrationSpec, Notice, Progress
+from prunec.frontend.calibration.spec import CalibrationError, CalibrationSpec, Notice, Progress
 from prunec.passes.ir import Program
 from prunec.passes.ir.digest import make_key
 from prunec.passes.ir.kept_tensors import keep_tensors, read_tensors
@@ -95,6 +95,19 @@ class Author:
     program: Program
 
 
+class Written(NamedTuple):
+    """Text, and how likely it was to its author while it was written.
+
+    Attributes:
+        tokens: [row, token], int64.
+        nll: [row, token], float32: negative log-likelihood in nats of each token after those
+            before it in its document; NaN for the first, which was given.
+    """
+
+    tokens: torch.Tensor
+    nll: torch.Tensor
+
+
 def written_windows(
     spec: CalibrationSpec,
     tokenizer: Any,
@@ -102,12 +115,15 @@ def written_windows(
     cache: Path | None,
     progress: Progress,
     notice: Notice,
-) -> torch.Tensor:
-    """Windows of an endless seeded text by the model: [window, token], int64.
+) -> Written:
+    """Windows of an endless seeded text by the model.
 
     Every batch of documents has its own seed, so a window depends on its index and not on how
     many are asked for. Documents are kept in `cache`, batch by batch; `notice` is told of stored
     ones that are damaged.
+
+    Raises:
+        CalibrationError: what the model predicts is not finite.
     """
     documents_per_window = -(-spec.window_tokens // _DOCUMENT_TOKENS)
     document_tokens = -(-spec.window_tokens // documents_per_window)
@@ -127,8 +143,12 @@ def written_windows(
     for _ in steps:  # openings count as progress, though nobody wrote them
         pass
     offset = first - batches.start * _BATCH
-    chosen = torch.cat([d for d in written if d is not None])[offset : offset + end - first]
-    return chosen.reshape(spec.window_count, -1)[:, : spec.window_tokens].contiguous()
+    whole = [torch.cat(parts)[offset:] for parts in zip(*filter(None, written), strict=True)]
+    return Written(*(_cut(part[: end - first], spec) for part in whole))
+
+
+def _cut(documents: torch.Tensor, spec: CalibrationSpec) -> torch.Tensor:
+    return documents.reshape(spec.window_count, -1)[:, : spec.window_tokens].contiguous()
 
 
 @dataclass(frozen=True)
@@ -142,15 +162,15 @@ class _Store:
     def _path(self, folder: Path, batch: int) -> Path:
         return folder / "written" / f"{self.key}-{batch}.safetensors"
 
-    def find(self, batch: int) -> torch.Tensor | None:
+    def find(self, batch: int) -> Written | None:
         if self.folder is None:
             return None
         found = read_tensors(self._path(self.folder, batch), self.notice)
-        return found["documents"] if found is not None else None
+        return Written(**found) if found is not None else None
 
-    def keep(self, batch: int, documents: torch.Tensor) -> None:
+    def keep(self, batch: int, documents: Written) -> None:
         if self.folder is not None:
-            keep_tensors(self._path(self.folder, batch), {"documents": documents})
+            keep_tensors(self._path(self.folder, batch), documents._asdict())
 
 
 def _key(seed: int, document_tokens: int, tokenizer: Any, author: Author) -> str:
@@ -170,29 +190,46 @@ def _seed(seed: int, document_tokens: int, batch: int) -> int:
 
 def _write(
     step: Step, tokenizer: Any, seed: int, document_tokens: int, steps: Iterator[Any]
-) -> torch.Tensor:
-    """One batch of documents: [document, token]."""
+) -> Written:
+    """One batch of documents."""
     openings = random.Random(seed).choices(_OPENINGS, k=_BATCH)
     starts = [tokenizer(opening)["input_ids"][:document_tokens] for opening in openings]
     longest, shortest = max(map(len, starts)), min(map(len, starts))
+    begins = torch.tensor([longest - len(s) for s in starts])
     tokens = torch.tensor([[0] * (longest - len(s)) + s for s in starts])
-    mask = torch.tensor([[0] * (longest - len(s)) + [1] * len(s) for s in starts])
+    mask = (torch.arange(longest) >= begins[:, None]).long()
     generator = torch.Generator().manual_seed(seed)
     added, cache = tokens, None
+    nll = [torch.full((_BATCH, 1), torch.nan)]
     for _ in range(document_tokens - shortest):
         logits, cache = step(added, mask, cache)
+        nll.append(_nll(logits[:, :-1], added[:, 1:]))  # of openings; later nothing
         added = _sample(logits[:, -1], generator)
+        nll.append(_nll(logits[:, -1:], added))
         tokens = torch.cat([tokens, added], dim=1)
         mask = torch.cat([mask, torch.ones_like(added)], dim=1)
         next(steps, None)
-    begins = [longest - len(s) for s in starts]
-    return torch.stack(
-        [row[b : b + document_tokens] for row, b in zip(tokens, begins, strict=True)]
-    )
+    likely = torch.full(tokens.shape, torch.nan)
+    known = torch.cat(nll, dim=1)  # the first column alone where all are openings
+    likely[:, : known.shape[1]] = known
+    likely[torch.arange(tokens.shape[1]) <= begins[:, None]] = torch.nan
+    places = begins[:, None] + torch.arange(document_tokens)
+    return Written(tokens.gather(1, places), likely.gather(1, places))
 
 
 def _sample(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """From logits [batch, vocabulary] to tokens [batch, 1], among the likeliest."""
     values, tokens = logits.float().topk(min(_TOP_K, logits.shape[-1]))
     weights = (values / _TEMPERATURE).softmax(-1)
+    if not weights.isfinite().all():
+        raise CalibrationError(
+            "the model cannot write its calibration text: what it predicts is not finite. Check "
+            "the checkpoint, or compute in float32"
+        )
     return tokens.gather(1, torch.multinomial(weights, 1, generator=generator))
+
+
+def _nll(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Of tokens [batch, token] under logits [batch, token, vocabulary]."""
+    found = logits.float()
+    return found.logsumexp(-1) - found.gather(-1, tokens[..., None])[..., 0]

@@ -104,6 +104,28 @@ def test_changed_weights_are_found_out(job: Job, tmp_path: Path) -> None:
     assert all("writes" in name for name in failed[1:])  # what the file generates is off as well
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"dense_perplexity": 1e6}, "reading it has one of 1e+06"),
+        ({"dense_perplexity": None}, "not finite"),
+        ({"tokens": 0}, "no token was predicted"),
+    ],
+)
+def test_numbers_of_a_report_that_cannot_be_are_found_out(
+    job: Job, tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    (tmp_path / "program").symlink_to(job.output / "program")
+    report = json.loads((job.output / "report.json").read_text())
+    report["quality"] |= change
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    result = runner.invoke(app, ["check", str(tmp_path), "--json"])
+    failed = [c for c in json.loads(result.stdout)["checks"] if not c["passed"]]
+    assert result.exit_code == 1
+    assert [c["name"] for c in failed] == ["the report does not contradict itself"]
+    assert told in failed[0]["detail"]
+
+
 def test_eval_compares_the_result_with_the_dense_model(job: Job, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("the cat sat on the mat and the dog sat on the cat. " * 20)
@@ -114,6 +136,8 @@ def test_eval_compares_the_result_with_the_dense_model(job: Job, tmp_path: Path)
     measured = json.loads(result.stdout)["text"]
     assert measured["tokens"] == 2 * 63
     assert measured["top1_agreement"] == 1.0  # the same program in two runners
+    doubts = json.loads(result.stdout)["warnings"]
+    assert {doubt["code"] for doubt in doubts} == {"no-better-than-guessing"}  # it is untrained
 
 
 def test_bench_compares_two_artefacts(job: Job) -> None:

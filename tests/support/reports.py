@@ -33,6 +33,11 @@ def example_report() -> dict[str, Any]:
             "other_perplexity": 7.94,
             "kl_nats": 0.412,
             "top1_agreement": 0.731,
+            "nll_difference": 0.404,
+            "nll_difference_stderr": 0.02,
+            "tokens": 4080,
+            "vocabulary": 49_152,
+            "text": {"source": "wiki.txt"},
         },
         "answers": [
             {"prompt": "Capital of France?", "before": "Paris.", "after": "Paris!"},
@@ -72,6 +77,7 @@ def example_report() -> dict[str, Any]:
             }
         ],
         "folder": "out",
+        "warnings": [],
         "files": [{"path": "onnx/", "what": "ONNX", "size_bytes": 432_000_000}],
         "next_steps": [{"what": "Check it", "command": "prunec check out"}],
         "method": ["Perplexity over 8 windows."],

@@ -18,6 +18,7 @@ from prunec.backends.tensorrt import read_manifest
 from prunec.backends.tensorrt.manifest import file_sha256
 from prunec.backends.torch import open_runner
 from prunec.driver.artefact import ArtefactError, find_file
+from prunec.driver.doubts import doubt_report
 from prunec.driver.generation_checks import compare_genai, compare_greedy, has_genai
 from prunec.driver.preflight import REPORT
 from prunec.driver.program_folder import find_program
@@ -68,6 +69,7 @@ def check_folder(folder: Path) -> Iterator[Finding]:
         yield _attempt("cache law in torch", partial(_cache_law, program))
     if (folder / REPORT).is_file():
         yield _attempt("sizes are those of the report", partial(_bill, program, folder / REPORT))
+        yield _attempt("the report does not contradict itself", partial(_doubts, folder / REPORT))
     onnx = _find_onnx(folder / "onnx")
     if onnx is not None:
         yield _attempt("ONNX computes what torch computes", partial(_lowering, program, onnx))
@@ -107,6 +109,16 @@ def _bill(program: Program, report: Path) -> str:
     if promised != there:
         raise _ViolationError(f"the report says {promised}, the program has {there}")
     return f"{there['parameters']} parameters"
+
+
+def _doubts(report: Path) -> str:
+    document = json.loads(report.read_text())
+    found = [doubt.to_json() for doubt in doubt_report(document)] + document["warnings"]
+    fatal = dict.fromkeys(doubt["message"] for doubt in found if doubt["is_fatal"])
+    if fatal:
+        raise _ViolationError("; ".join(fatal))
+    codes = ", ".join(dict.fromkeys(doubt["code"] for doubt in found))
+    return f"doubtful, though no failure: {codes}" if codes else "no doubts"
 
 
 def _engine(engine: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunec.driver.choosing import describe_choice
+from prunec.driver.doubts import doubt_report
 from prunec.driver.formats import format_json
 from prunec.driver.machine import describe_machine, peak_memory_bytes, versions
 from prunec.driver.page import render_page
@@ -46,6 +47,11 @@ def write_report(job: Job, dense: Program, pruned: Program) -> Report:
 
 def build_report(job: Job, dense: Program, pruned: Program) -> Report:
     """Everything that is known about the result, as JSON values."""
+    report = _build(job, dense, pruned)
+    return {**report, "warnings": [doubt.to_json() for doubt in doubt_report(report)]}
+
+
+def _build(job: Job, dense: Program, pruned: Program) -> Report:
     results = job.staging.results
     return {
         "format": FORMAT,

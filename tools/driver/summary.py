@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -34,6 +35,7 @@ def summarise(report: Report) -> RenderableType:
     spent = format_seconds(sum(report["stages"].values()))
     return Group(
         _numbers(report),
+        tell_warnings(report["warnings"]),
         *_budgets(report),
         *(Text(line) for line in tell_choice(report["choice"])),
         *_answers(report),
@@ -57,6 +59,12 @@ def _numbers(report: Report) -> Table:
     table.add_row("KL divergence to dense", "", f"{quality['kl_nats']:.3f}", "nats")
     table.add_row("Top-1 agreement with dense", "", format_rate(quality["top1_agreement"]), "")
     return table
+
+
+def tell_warnings(warnings: Sequence[Mapping[str, Any]]) -> Text:
+    """What contradicts itself in the numbers above; empty where nothing does."""
+    lines = [f"\nWarning: {warning['message']} ({warning['code']})" for warning in warnings]
+    return Text("".join(lines), style="bold yellow", end="\n" if lines else "")
 
 
 def _budgets(report: Report) -> Iterator[RenderableType]:

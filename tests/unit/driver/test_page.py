@@ -85,6 +85,15 @@ def test_every_question_is_shown_with_both_answers(report: dict[str, Any]) -> No
     assert page.count("<blockquote>") == 4
 
 
+def test_warnings_are_shown_and_where_there_are_none_nothing_is(report: dict[str, Any]) -> None:
+    assert "contradict" not in render_page(report)
+    assert "Warning" not in _printed(report)
+    report["warnings"] = [{"code": "grew", "message": "it is larger", "numbers": {}}]
+    for shown in (render_page(report), _printed(report)):
+        assert "it is larger" in shown
+        assert "grew" in shown
+
+
 def test_what_models_say_is_escaped(report: dict[str, Any]) -> None:
     report["answers"][1]["after"] = "<script>alert(1)</script>"
     assert "<script>" not in render_page(report)

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import torch
 
+from prunec.backends.measure import perplexity
 from prunec.backends.torch.runner import TorchRunner
 from prunec.frontend.calibration import (
     Author,
@@ -129,6 +130,41 @@ def test_progress_ends_at_its_total() -> None:
 
     write(progress=watch)
     assert seen == [(i, 48) for i in range(48)]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_model_finds_its_text_as_likely_as_when_it_wrote_it(cached: bool, tmp_path: Path) -> None:
+    program = small_program()
+    runner = TorchRunner(program)
+    for _ in range(1 + cached):
+        found = calibration_tokens(
+            SPEC, CharacterTokenizer(), Author(runner.step, program), cache=tmp_path
+        )
+    written = found.description["written"]
+    assert written["known_share"] == 1
+    assert perplexity(runner, found.tokens).nll == pytest.approx(written["nll"], abs=1e-5)
+
+
+def test_of_each_document_in_a_window_the_first_token_is_nobodys() -> None:
+    spec = CalibrationSpec(window_count=2, window_tokens=300)  # three documents each
+    author = Author(BigramRunner(random_table()).step, Program({}, {}))
+    written = calibration_tokens(spec, CharacterTokenizer(), author).description["written"]
+    assert written["known_share"] == pytest.approx(1 - 2 / 299)
+
+
+def test_of_openings_alone_the_likelihood_is_not_known() -> None:
+    spec = CalibrationSpec(window_count=2, window_tokens=8)
+    author = Author(BigramRunner(random_table()).step, Program({}, {}))
+    found = calibration_tokens(spec, CharacterTokenizer(), author)
+    assert found.tokens.shape == (2, 8)
+    assert found.description["written"] == {"nll": 0.0, "known_share": 0.0}
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_model_whose_logits_are_not_finite_writes_nothing(value: float) -> None:
+    author = Author(BigramRunner(torch.full((128, 128), value)).step, Program({}, {}))
+    with pytest.raises(CalibrationError, match="what it predicts is not finite"):
+        calibration_tokens(SPEC, CharacterTokenizer(), author)
 
 
 def test_the_source_self_needs_a_model() -> None:

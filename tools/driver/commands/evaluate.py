@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import RenderableType
 
 from prunec.driver.commands.run import AsJson
 from prunec.driver.terminal import open_terminal
@@ -42,6 +43,7 @@ def evaluate(
     """
     from prunec.backends.measure import read_questions
     from prunec.driver.artefact import open_artefact
+    from prunec.driver.doubts import doubt_measured
     from prunec.driver.evaluation import (
         measure_choices,
         measure_text,
@@ -50,6 +52,7 @@ def evaluate(
         tabulate_text,
     )
     from prunec.driver.machine import versions
+    from prunec.driver.summary import tell_warnings
     from prunec.frontend.calibration import CalibrationSpec
 
     _require_text(text, choices)
@@ -61,13 +64,15 @@ def evaluate(
             require_same_vocabulary(model, other)
         document: dict[str, Any] = {"artefact": artefact, "against": against}
         document["versions"] = versions()
-        tables = []
+        tables: list[RenderableType] = []
         if text is not None:
             found = measure_text(
                 model, other, CalibrationSpec(text, windows, window_tokens), terminal
             )
             document["text"] = found.to_json()
-            tables.append(tabulate_text(found))
+            doubts = doubt_measured(document["text"], model.reference, against)
+            document["warnings"] = [doubt.to_json() for doubt in doubts]
+            tables += [tabulate_text(found), tell_warnings(document["warnings"])]
         if asked:
             answered = measure_choices(model, other, asked, terminal)
             document["choices"] = answered

@@ -59,6 +59,32 @@ def test_perplexities_are_those_of_the_perplexity_measure() -> None:
     assert document["text"] == {"source": "self"}
 
 
+def test_the_difference_is_paired_window_by_window() -> None:
+    tables = [random_table(seed=s) for s in (0, 1)]
+    windows = random_tokens(5, 40)
+    losses = [perplexity(BigramRunner(t), windows).window_nll for t in tables]
+    differences = torch.tensor(losses[1]) - torch.tensor(losses[0])
+    found = agreement(*map(BigramRunner, tables), windows)
+    assert found.nll_difference == pytest.approx(differences.mean().item(), rel=1e-4)
+    stderr = differences.std().item() / math.sqrt(5)
+    assert found.nll_difference_stderr == pytest.approx(stderr, rel=1e-4)
+    assert found.vocabulary == 128
+
+
+def test_tokens_that_both_rule_out_are_no_divergence() -> None:
+    table = random_table()
+    table[:, 100:] = -torch.inf  # a vocabulary that is padded
+    found = agreement(BigramRunner(table), BigramRunner(table), random_tokens(2, 9) % 100)
+    assert found.kl_nats == 0
+
+
+def test_logits_that_are_no_numbers_stay_visible() -> None:
+    broken = torch.full((128, 128), torch.nan)
+    found = agreement(BigramRunner(random_table()), BigramRunner(broken), random_tokens(2, 9))
+    assert math.isnan(found.kl_nats)
+    assert math.isnan(found.other_perplexity)
+
+
 def test_each_runner_is_stepped_once_for_each_batch() -> None:
     dense, other = BigramRunner(random_table()), BigramRunner(random_table(seed=1))
     agreement(dense, other, random_tokens(5, 9), batch=2)

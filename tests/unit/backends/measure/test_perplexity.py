@@ -32,6 +32,14 @@ def test_perplexity_is_that_of_a_sum_by_hand() -> None:
     assert found.nll_stderr == pytest.approx(means.std().item() / 2, rel=1e-4)
 
 
+def test_a_loss_beyond_every_float_is_an_infinite_perplexity() -> None:
+    table = torch.zeros(128, 128)
+    table[:, 0] = 1e4
+    found = perplexity(BigramRunner(table), random_tokens(1, 9))
+    assert found.nll == pytest.approx(1e4)
+    assert found.perplexity == math.inf
+
+
 def test_the_result_says_what_was_measured_and_with_what() -> None:
     runner = BigramRunner(random_table(), name="toy/cpu")
     found = perplexity(runner, random_tokens(1, 9), text={"sha256": "abc"})
