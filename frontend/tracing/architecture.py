@@ -16,13 +16,20 @@ def model_class(config: Any) -> type[Any]:
     """The class that the configuration names, or the first one made for its kind.
 
     Raises:
-        ExportError: transformers has none for it.
+        ExportError: transformers does not have the class that it names, or none for its kind.
     """
     import transformers
 
-    for name in config.architectures or ():
+    named = config.architectures or ()
+    for name in named:
         if hasattr(transformers, name):
             return getattr(transformers, name)
+    if named:  # another class may leave out a part of the model
+        raise ExportError(
+            f"the configuration names the class {' or '.join(named)}, which transformers "
+            f"{transformers.__version__} does not have. Set architectures to the class of "
+            "transformers whose weights these are, or install a transformers that has it"
+        )
     kind = type(config)
     for mapping in _mappings(config):
         if kind in mapping:
@@ -33,9 +40,8 @@ def model_class(config: Any) -> type[Any]:
     if part is not None and part.config_class is kind:
         return part
     raise ExportError(
-        f"{kind.__name__} has no model in transformers {transformers.__version__}, and its "
-        f"architectures {config.architectures} are none of it. Another version of transformers may "
-        "have it",
+        f"{kind.__name__} has no model in transformers {transformers.__version__}. Another version "
+        "of transformers may have it",
         in_python="Or build the module and trace it with trace_module",
     )
 
@@ -44,7 +50,7 @@ def _mappings(config: Any) -> Iterator[Any]:
     """The tables of transformers from configuration to model class, likeliest first."""
     from transformers.models.auto import modeling_auto as auto
 
-    if getattr(config, "is_encoder_decoder", False):
+    if config.is_encoder_decoder:
         yield auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
         yield auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING
     # Encoders can be told to be decoders, and are in the table of those as well.

@@ -51,7 +51,7 @@ def find_cache(model: Any) -> KeyValueCache | None:
     Raises:
         ExportError: it generates, and its state is not found or is not keys and values.
     """
-    if not model.can_generate() or getattr(model.config, "is_encoder_decoder", False):
+    if not model.can_generate() or model.config.is_encoder_decoder:
         return None
     if model._is_stateful:
         raise _refused(model, "keeps a recurrent state between steps", "only keys and values of")

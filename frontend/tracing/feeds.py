@@ -125,7 +125,7 @@ def _find(config: Any, name: str) -> Any:
 
 def _values(config: Any, name: str) -> Iterator[Any]:
     yield getattr(config, name, None)
-    for part in getattr(config, "sub_configs", {}):
+    for part in config.sub_configs:
         if getattr(config, part, None) is not None:
             yield from _values(getattr(config, part), name)
 

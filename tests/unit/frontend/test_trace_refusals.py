@@ -109,6 +109,13 @@ def test_a_configuration_of_no_model_is_refused() -> None:
         trace_config(PreTrainedConfig())
 
 
+def test_a_named_class_that_transformers_lacks_is_not_replaced_by_another() -> None:
+    config = random_model("llama").config
+    config.architectures = ["LlavaLlamaForCausalLM"]
+    with pytest.raises(ExportError, match="LlavaLlamaForCausalLM, which transformers .* not have"):
+        trace_config(config)
+
+
 def test_weights_of_another_class_are_refused() -> None:
     program = trace_config(random_model("bert-classifier").config)
     with pytest.raises(ExportError, match="BertForSequenceClassification"):
