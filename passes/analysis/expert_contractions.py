@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from prunec.passes.analysis.contraction_table import OPERANDS
 from prunec.passes.analysis.contractions import Contraction, contraction_at
 from prunec.passes.ir import Entry
 
 aten = torch.ops.aten
-
-_PRODUCTS = (aten.bmm.default, aten.matmul.default)
 
 
 def all_contractions(entry: Entry) -> Iterator[Contraction]:
@@ -26,12 +25,12 @@ def all_contractions(entry: Entry) -> Iterator[Contraction]:
         found = contraction_at(entry, node)
         if found is not None:
             yield found
-        elif node.target in _PRODUCTS:
+        elif OPERANDS.get(getattr(node.target, "overloadpacket", None)) == (0, 1):
             yield from _of_experts(entry, node)
 
 
 def _of_experts(entry: Entry, node: Node) -> Iterator[Contraction]:
-    operands: Any = node.args
+    operands: Any = node.args[:2]
     if any(o.meta["val"].dim() != 3 for o in operands):
         return
     for operand, factor in ((0, operands[1]), (1, operands[0])):

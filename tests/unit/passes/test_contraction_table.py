@@ -196,3 +196,31 @@ def test_tokens_that_are_merged_are_counted_many_at_a_time() -> None:
     tokens = torch.randint(20, (2, 16))
     program = trace_module(Strides().eval(), (tokens,), {"tokens": {1: 4 * Dim("count")}})
     assert measure(program).flops_per_token == 2 * 2 * 256 * (6 * 8 * 4)
+
+
+class OwnMatrix(nn.Module):
+    """Each text is multiplied with the matrix that it names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrices = nn.Parameter(torch.randn(5, 4, 6))
+
+    def forward(self, x: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        return torch.bmm(x, self.matrices[which].type_as(x))
+
+
+def test_a_matrix_that_is_chosen_by_data_stays_a_weight_for_every_token() -> None:
+    x, which = torch.randn(2, 7, 4), torch.tensor([0, 3])
+    batch = Dim("rows")
+    sizes = {"x": {0: batch, 1: Dim("tokens")}, "which": {0: batch}}
+    program = trace_module(OwnMatrix().eval(), (x, which), sizes)
+    assert measure(program).flops_per_token == 2 * 1024 * (4 * 6)
+
+
+def test_what_grows_with_the_text_is_left_out_and_attention_over_an_image_is_not() -> None:
+    module = Calls(lambda x, w: F.linear(x, w) @ x.transpose(1, 2), (6, 6)).eval()
+    x = torch.randn(2, 7, 6)
+    of_any_length = trace_module(module, (x,), {"x": {0: Dim("rows"), 1: Dim("tokens")}})
+    of_one_length = trace_module(module, (x,), {"x": {0: Dim("rows")}})
+    assert measure(of_any_length).flops_per_token == 2 * 1024 * (6 * 6)
+    assert measure(of_one_length).flops_per_token == 2 * 7 * (6 * 6) + 2 * (7 * 7 * 6)

@@ -12,9 +12,11 @@ from prunec.frontend.export import trace_module
 from prunec.passes.analysis.bill import Bill
 from prunec.passes.analysis.cost import measure
 from prunec.passes.analysis.coupling import find_structures
+from prunec.passes.analysis.importance import Scores
+from prunec.passes.contract import Context
 from prunec.passes.ir import Program
-from prunec.passes.plan import Cut, Plan
-from prunec.passes.surgery import cut_program
+from prunec.passes.plan import Allocate, Cut, Plan
+from prunec.passes.surgery import RemoveStructures, cut_program
 
 
 class Block(nn.Module):
@@ -59,6 +61,18 @@ def test_what_dropped_layers_take_together_is_foretold_where_one_lies_within_ano
         for stays in itertools.combinations(range(stream.size), count):
             selection = {stream.atom: np.array(stays, dtype=np.int64)}
             assert bill.cost(selection) == measure(cut_program(program, coupling, selection))
+
+
+def test_a_plan_over_nested_layers_reaches_what_it_says() -> None:
+    program = program_of(SameWidth, 12)
+    context = Context()
+    (stream,) = context.analyse(find_structures, program).of_kind("layer")
+    context.scores = Scores("order", {stream.name: torch.arange(stream.size, 0, -1).double()})
+    Allocate(parameters=0.4, kinds=("layer",)).apply(program, context)
+    assert context.plan is not None
+    (budget,) = context.plan.reasons["budgets"]
+    after = RemoveStructures().apply(program, context)
+    assert budget["after"] == measure(after).parameters <= budget["limit"]
 
 
 def test_streams_that_begin_with_one_weight_have_names_of_their_own() -> None:
