@@ -46,7 +46,7 @@ def tokenizer_findings(
         there = f"the tokenizer cannot be loaded: {first_line(error)}"
         return [Finding(there, "Copy the tokenizer of the original model into the folder")], []
     rows = _embedding_rows(model)
-    return ([], []) if rows is None else _without_rows(tokenizer, rows)
+    return ([], []) if rows is None else tokens_without_rows(tokenizer, rows)
 
 
 def load_tokenizer(folder: Path | str, **options: Any) -> Any:
@@ -57,11 +57,14 @@ def load_tokenizer(folder: Path | str, **options: Any) -> Any:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
 
 
-def _without_rows(tokenizer: Any, rows: int) -> tuple[list[Finding], list[str]]:
+def tokens_without_rows(tokenizer: Any, rows: int) -> tuple[list[Finding], list[str]]:
     """Tokens that text can become and that an embedding of so many rows lacks.
 
     A special token above the embedding that nothing uses is only noted: some models are published
     with one that is for their larger relatives.
+
+    Returns:
+        What is wrong, and notes.
     """
     above = {token: number for token, number in tokenizer.get_vocab().items() if number >= rows}
     if not above:

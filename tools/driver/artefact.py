@@ -16,7 +16,9 @@ from prunec.backends.tensorrt import ExpertsTensorRTRunner, TensorRTRunner
 from prunec.backends.torch import open_runner
 from prunec.driver.program_folder import find_program
 from prunec.driver.terminal import Terminal
-from prunec.frontend.checkpoints.tokenizer import load_tokenizer
+from prunec.frontend.checkpoints.adapters import has_adapter
+from prunec.frontend.checkpoints.findings import refuse
+from prunec.frontend.checkpoints.tokenizer import load_tokenizer, tokens_without_rows
 from prunec.frontend.export import trace_model
 from prunec.frontend.sources import Checkpoint, SourceError, find_checkpoint
 from prunec.passes.ir import PREFILL, Program, load_program
@@ -59,6 +61,7 @@ class Artefact:
 
         Raises:
             ArtefactError: there is none beside the model.
+            SourceError: it cannot be loaded, or has tokens that the model does not know.
         """
         if self.tokenizer_source is None:
             raise ArtefactError(
@@ -66,13 +69,22 @@ class Artefact:
                 "tokenizer_config.json into its folder"
             )
         folder = Path(self.tokenizer_source)
-        if (folder / "tokenizer_config.json").is_file():
-            return _load_local_tokenizer(folder)
-        return find_checkpoint(self.tokenizer_source).load_tokenizer()
+        if not (folder / "tokenizer_config.json").is_file():
+            checkpoint = find_checkpoint(self.tokenizer_source, needs_tokenizer=True)
+            return checkpoint.load_tokenizer()
+        tokenizer = _load_local_tokenizer(folder)
+        wrong, _ = tokens_without_rows(tokenizer, self.runner.vocabulary)
+        refuse(f"{self.reference} with the tokenizer in {folder}", wrong)
+        return tokenizer
 
 
-def open_artefact(reference: str, terminal: Terminal) -> Artefact:
+def open_artefact(reference: str, terminal: Terminal, *, needs_tokenizer: bool = False) -> Artefact:
     """Open a result, program, ONNX or engine folder or file, or a model reference.
+
+    Args:
+        reference: What the user wrote.
+        terminal: Shows what is done.
+        needs_tokenizer: Whether a model without a tokenizer is of no use.
 
     Raises:
         ArtefactError: there is nothing to open.
@@ -92,13 +104,13 @@ def open_artefact(reference: str, terminal: Terminal) -> Artefact:
             with terminal.stage(f"Open {file}"):
                 size = sum(f.stat().st_size for f in file.parent.glob(f"{file.name}*"))
                 return Artefact(reference, runner(file), None, size, _nearest_tokenizer(file))
-    if path.is_dir() and not (path / "config.json").is_file():
+    if path.is_dir() and not (path / "config.json").is_file() and not has_adapter(path):
         there = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
         raise ArtefactError(
             f"{path} is not a result, program, ONNX or model folder: there is {there}. Expected "
             "program.json, one .onnx or .engine file, or config.json with *.safetensors"
         )
-    return _open_model(reference, terminal)
+    return _open_model(reference, terminal, needs_tokenizer)
 
 
 def load_weights(checkpoint: Checkpoint) -> Any:
@@ -142,8 +154,8 @@ def _open_experts(reference: str, folder: Path) -> Artefact:
     return Artefact(reference, runner, None, size, _nearest_tokenizer(first), True)
 
 
-def _open_model(reference: str, terminal: Terminal) -> Artefact:
-    checkpoint = find_checkpoint(reference)
+def _open_model(reference: str, terminal: Terminal, needs_tokenizer: bool) -> Artefact:
+    checkpoint = find_checkpoint(reference, needs_tokenizer=needs_tokenizer)
     for note in checkpoint.notes:
         terminal.say(f"  {note}")
     with terminal.stage(f"Load {reference}"):

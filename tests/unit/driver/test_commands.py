@@ -1,9 +1,11 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import typer
+from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from prunec import __version__
@@ -11,7 +13,8 @@ from prunec.driver.explaining import DEFECT, INTERRUPTED, MISTAKE, ExplainingGro
 from prunec.driver.main import app
 from prunec.frontend.export import ExportError
 from prunec.passes.contract import PassError
-from support.checkpoints import write_llama
+from support.checkpoints import change_json, write_llama
+from support.models import llama_config
 
 runner = CliRunner()
 
@@ -76,6 +79,63 @@ def unknown_architecture(model: Path, folder: Path) -> list[str]:
     (folder / "config.json").write_text('{"model_type": "perceptron"}')
     (folder / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
     return ["explain", str(folder)]
+
+
+def own_code(model: Path, folder: Path) -> Path:
+    """A model of code of its own, about which transformers would ask on the terminal."""
+    copied = Path(shutil.copytree(model, folder / "model"))
+    own = {"AutoConfig": "code.MyConfig", "AutoModelForCausalLM": "code.MyForCausalLM"}
+    change_json(copied / "config.json", model_type="mine", auto_map=own)
+    (copied / "code.py").write_text("raise SystemExit('code of a checkpoint was run')")
+    return copied
+
+
+def adapter(model: Path, folder: Path) -> Path:
+    (folder / "adapter").mkdir()
+    (folder / "adapter" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    return folder / "adapter"
+
+
+def smaller_embedding(model: Path, folder: Path) -> Path:
+    copied = Path(shutil.copytree(model, folder / "model"))
+    AutoModelForCausalLM.from_config(llama_config(vocab_size=200)).save_pretrained(copied)
+    return copied
+
+
+OPENS: dict[str, Callable[[Path, Path], list[str]]] = {
+    "run": lambda m, f: ["run", "demo", "--model", str(m), "--output", str(f / "out")],
+    "explain": lambda m, f: ["explain", str(m)],
+    "eval": lambda m, f: ["eval", str(m), "--text", str(f / "text.txt")],
+    "generate": lambda m, f: ["generate", str(m), "--prompt", "a cat"],
+    "bench": lambda m, f: ["bench", str(m)],
+}
+SPOILT: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
+    "own code": (own_code, "Code from a checkpoint is not run"),
+    "adapter": (adapter, "this is a LoRA adapter of"),
+    "smaller embedding": (smaller_embedding, "the model's embedding has 200 rows"),
+}
+
+
+CASES = [
+    (case, command)
+    for case in SPOILT
+    for command in OPENS
+    if (case, command) != ("smaller embedding", "explain")  # a graph needs no tokenizer
+]
+
+
+@pytest.mark.parametrize(("case", "command"), CASES)
+def test_a_model_that_cannot_be_used_is_refused_by_every_command_and_nothing_asks(
+    case: str, command: str, model: Path, tmp_path: Path
+) -> None:
+    spoil, words = SPOILT[case]
+    (tmp_path / "text.txt").write_text("a cat")
+    arguments = OPENS[command](spoil(model, tmp_path), tmp_path)
+    result = runner.invoke(app, arguments, input="y\n")
+    assert result.exit_code == MISTAKE
+    assert words in result.stderr
+    assert "[y/N]" not in result.output
+    assert not (tmp_path / "out").exists()
 
 
 MISTAKES: dict[str, tuple[Callable[[Path, Path], list[str]], str]] = {

@@ -58,7 +58,7 @@ def evaluate(
     _require_text(text, choices)
     asked = {file.stem: read_questions(file, questions) for file in choices or []}
     with open_terminal(as_json) as terminal:
-        model = open_artefact(artefact, terminal)
+        model = open_artefact(artefact, terminal, needs_tokenizer=True)
         other = open_artefact(against, terminal) if against is not None else None
         if other is not None:
             require_same_vocabulary(model, other)

@@ -50,7 +50,8 @@ def generate(
     text = _require_prompt(prompt, prompt_file)
     build_sampler(temperature, top_p, seed)  # a bad setting costs no loading
     with open_terminal(as_json) as terminal:
-        models = [open_artefact(name, terminal) for name in (artefact, against) if name is not None]
+        names = [name for name in (artefact, against) if name is not None]
+        models = [open_artefact(name, terminal, needs_tokenizer=True) for name in names]
         require_same_vocabulary(models[0], models[-1])
         written: list[Written] = []
         for model in models:
