@@ -118,7 +118,8 @@ def _without_weights(folder: Path) -> Finding:
         )
     if pickled:
         return Finding(f"the weights are pickled ({some(pickled)}), which is not read", _CONVERT)
-    return Finding(f"there are no weights; the folder has {some(there) or 'nothing'}", _OBTAIN)
+    remedy = f"{_OBTAIN}, as {WHOLE} or parts with their {INDEX}; pickled weights are not read"
+    return Finding(f"there are no weights; the folder has {some(there) or 'nothing'}", remedy)
 
 
 _CONVERT = (

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from prunec.frontend.checkpoints.adapters import has_adapter
 from prunec.frontend.checkpoints.findings import refuse
 from prunec.frontend.checkpoints.tokenizer import load_tokenizer, tokens_without_rows
 from prunec.frontend.export import trace_model
-from prunec.frontend.sources import Checkpoint, SourceError, find_checkpoint
+from prunec.frontend.sources import SourceError, find_checkpoint
 from prunec.passes.ir import PREFILL, Program, load_program
 from prunec.passes.ir.chosen import has_choice
 
@@ -113,17 +111,6 @@ def open_artefact(reference: str, terminal: Terminal, *, needs_tokenizer: bool =
     return _open_model(reference, terminal, needs_tokenizer)
 
 
-def load_weights(checkpoint: Checkpoint) -> Any:
-    """The model of a checkpoint, without the loader's own progress on stderr."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    if checkpoint.gguf_file is None:
-        return checkpoint.load_model()
-    with redirect_stderr(StringIO()):  # the conversion of GGUF has a bar that heeds nothing
-        return checkpoint.load_model()
-
-
 def find_file(path: Path, suffix: str) -> Path | None:
     """The file of this suffix at a path: itself, or the only one in this folder.
 
@@ -159,7 +146,7 @@ def _open_model(reference: str, terminal: Terminal, needs_tokenizer: bool) -> Ar
     for note in checkpoint.notes:
         terminal.say(f"  {note}")
     with terminal.stage(f"Load {reference}"):
-        model = load_weights(checkpoint)
+        model = checkpoint.load_model()
     with terminal.stage(f"Trace {reference}"):
         program = trace_model(model)
     return Artefact(reference, open_runner(program), program, _weight_bytes(program), reference)

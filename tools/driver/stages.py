@@ -11,7 +11,6 @@ import torch
 
 from prunec.backends.torch import open_runner
 from prunec.driver.answers import answer
-from prunec.driver.artefact import load_weights
 from prunec.driver.evaluation import compare_quality
 from prunec.driver.kept import kept_by_kind
 from prunec.driver.lowering import build_engines, write_onnx
@@ -74,7 +73,7 @@ def trace(job: Job) -> Program:
 def load_dense(job: Job, traced: Program) -> Program:
     """Bind the checkpoint's weights to the traced program."""
     with job.stage("load", "Load the weights"):
-        model = load_weights(job.checkpoint)
+        model = job.checkpoint.load_model()
         dtype: torch.dtype = getattr(torch, job.recipe.model.dtype)
         dense = bind_weights(traced, model, dtype)
         facts = describe(job.checkpoint.config)

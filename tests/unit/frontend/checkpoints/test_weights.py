@@ -125,6 +125,16 @@ def test_pickled_weights_are_not_read_where_another_file_passes_the_look(folder:
         find_checkpoint(str(folder))
 
 
+def test_pickled_weights_are_not_read_even_where_the_file_is_gone_since_the_look(
+    folder: Path,
+) -> None:
+    checkpoint = find_checkpoint(str(folder))
+    torch.save(load_file(folder / WHOLE), folder / "pytorch_model.bin")
+    (folder / WHOLE).unlink()
+    with pytest.raises(SourceError, match="could not be loaded"):
+        checkpoint.load_model()
+
+
 def test_the_whole_file_goes_before_an_index_beside_it(folder: Path) -> None:
     (folder / INDEX).write_text(json.dumps({"weight_map": {"a": "gone.safetensors"}}))
     assert find_checkpoint(str(folder)).load_model() is not None
