@@ -96,16 +96,33 @@ def test_an_unknown_architecture_is_named(tmp_path: Path) -> None:
     assert "makes no model of the GGUF file" in refused(tmp_path / "m.gguf")
 
 
-def add_quantised_layer(writer: Any) -> None:
-    """The rest of the model's weights: norms in float32, matrices in 8 bits with scales."""
-    for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):
-        writer.add_tensor(f"{name}.weight", np.ones(32, dtype=np.float32))
-    shapes = {"ffn_up": (64, 32), "ffn_gate": (64, 32), "ffn_down": (32, 64)}
-    shapes |= {f"attn_{part}": (32, 32) for part in ("q", "k", "v", "output")}
+def write_lfm2(path: Path) -> Path:
+    """Write a model of one layer whose matrices are 8 bits with scales, all of them 2."""
+    writer = gguf.GGUFWriter(path, "lfm2")
+    writer.add_block_count(1)
+    writer.add_context_length(16)
+    writer.add_embedding_length(64)
+    writer.add_feed_forward_length(64)
+    writer.add_head_count(2)
+    writer.add_head_count_kv([2])
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_shortconv_l_cache(3)
+    writer.add_token_list(TOKENS)
+    ones = {"token_embd_norm": 64, "blk.0.attn_norm": 64, "blk.0.ffn_norm": 64}
+    ones |= {"blk.0.attn_q_norm": 32, "blk.0.attn_k_norm": 32}
+    for name, size in ones.items():
+        writer.add_tensor(f"{name}.weight", np.ones(size, dtype=np.float32))
     eight = gguf.GGMLQuantizationType.Q8_0
-    for name, shape in shapes.items():
-        packed = gguf.quants.quantize(np.full(shape, 2, dtype=np.float32), eight)
-        writer.add_tensor(f"blk.0.{name}.weight", packed, raw_dtype=eight)
+    parts = ("ffn_up", "ffn_gate", "ffn_down", "attn_q", "attn_k", "attn_v", "attn_output")
+    for name, rows in [("token_embd", 4), *((f"blk.0.{part}", 64) for part in parts)]:
+        packed = gguf.quants.quantize(np.full((rows, 64), 2, dtype=np.float32), eight)
+        writer.add_tensor(f"{name}.weight", packed, raw_dtype=eight)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
 
 
 def test_weights_are_unpacked_even_where_they_could_stay_packed(
@@ -113,8 +130,8 @@ def test_weights_are_unpacked_even_where_they_could_stay_packed(
 ) -> None:
     quantizer = pytest.importorskip("transformers.quantizers.quantizer_gguf")
     monkeypatch.setattr(quantizer, "get_gguf_kernel", lambda: pytest.fail("keeps them packed"))
-    path = write(tmp_path / "m.gguf", TOKENS, 4, add_quantised_layer)
-    model = find_checkpoint(str(path)).load_model()
+    model = find_checkpoint(str(write_lfm2(tmp_path / "m.gguf"))).load_model()
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    up = model.state_dict()["model.layers.0.mlp.up_proj.weight"]
-    assert torch.allclose(up, torch.full((64, 32), 2.0), rtol=1e-3)
+    matrices = [p for p in model.parameters() if p.dim() == 2]
+    assert len(matrices) == 8
+    assert all(torch.allclose(m, torch.tensor(2.0), rtol=1e-3) for m in matrices)
