@@ -90,5 +90,7 @@ def _read_config(folder: Path) -> tuple[Facts, list[Finding]]:
 
 
 def _made(folder: Path, document: Mapping[str, Any]) -> tuple[Any, list[Finding]]:
+    """The configuration where transformers has a class for it, and what is wrong."""
     config, odd = make_config(folder, document)
-    return config, odd + unknown_class(document)
+    odd += unknown_class(document)
+    return (None if odd else config), odd
