@@ -59,7 +59,10 @@ def calibration_tokens(
         found = _described(spec, written.tokens, written.tokens.numpy().tobytes())
         return replace(found, description={**found.description, "written": _likelihood(written)})
     text = read_text(spec.source, spec.end_window * spec.window_tokens)
-    return _described(spec, _cut(spec, _tokenise(tokenizer, text)), text.encode())
+    windows = _cut(spec, _tokenise(tokenizer, text))
+    if spec.with_special_tokens:
+        windows = _marked(windows, tokenizer)
+    return _described(spec, windows, text.encode())
 
 
 def _likelihood(written: Written) -> dict[str, float]:
@@ -94,6 +97,27 @@ def _cut(spec: CalibrationSpec, tokens: list[int]) -> torch.Tensor:
         )
     windows = torch.tensor(tokens[first:end], dtype=torch.int64).reshape(-1, spec.window_tokens)
     return windows[:: spec.every].contiguous()
+
+
+def _marked(windows: torch.Tensor, tokenizer: Any) -> torch.Tensor:
+    """Windows of the same length as the tokenizer would mark texts; their last tokens give way."""
+    before, after = (torch.tensor(t, dtype=torch.int64) for t in _special_tokens(tokenizer))
+    kept = windows[:, : windows.shape[1] - len(before) - len(after)]
+    start, end = (t.expand(len(windows), -1) for t in (before, after))
+    return torch.cat([start, kept, end], dim=1)
+
+
+def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """What the tokenizer puts before a text and after it."""
+    plain, marked = _tokenise(tokenizer, "a"), list(tokenizer("a", verbose=False)["input_ids"])
+    places = range(len(marked) - len(plain) + 1)
+    found = next((i for i in places if marked[i : i + len(plain)] == plain), None)
+    if found is None:
+        raise CalibrationError(
+            f"the tokenizer makes {marked} of a text and {plain} without special tokens: which it "
+            "puts around a text cannot be told"
+        )
+    return marked[:found], marked[found + len(plain) :]
 
 
 def _described(spec: CalibrationSpec, tokens: torch.Tensor, content: bytes) -> CalibrationSet:

@@ -37,6 +37,8 @@ class CalibrationSpec:
         every: Of so many windows the first is taken: neighbours are often of one document, and
             text from many documents says more about what a model meets.
         seed: Of text that the model writes; files are read from their start.
+        with_special_tokens: Whether each window begins and ends as the tokenizer marks a text,
+            within its length. Text that the model writes has none of that.
     """
 
     source: str = SELF
@@ -45,6 +47,7 @@ class CalibrationSpec:
     first_window: int = 0
     every: int = 1
     seed: int = 0
+    with_special_tokens: bool = False
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():

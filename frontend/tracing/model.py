@@ -38,7 +38,9 @@ def trace_class(kind: type[Any], config: Any, cache: bool) -> Program:
     follow_model_dtype(program.main, program.buffers)
     propagate(program.main, program.weights)
     origin = {"model_type": config.model_type, "architecture": type(config).__name__}
-    return replace(program, origin=origin | {"class": kind.__name__})
+    is_decoder = not getattr(config, "is_encoder_decoder", False)
+    origin |= {"class": kind.__name__, "predicts_next": is_decoder and kind.can_generate()}
+    return replace(program, origin=origin)
 
 
 def _trace(way: Way, kind: type[Any], config: Any, cache: bool) -> Program:

@@ -28,8 +28,8 @@ class WindowLoss:
 class TextLoss:
     """The loss of a program on windows of text, one after another.
 
-    A model that keeps a cache predicts the next token of the text. Any other has no label for
-    what it returns, so that labels are drawn from its own predictions: for a calibrated model
+    A model that generates predicts the next token of the text. Any other has no label for what
+    it returns, so that labels are drawn from its own predictions: for a calibrated model
     they are distributed as true ones, and the second moments of their gradients are the Fisher
     matrix itself. Outputs that are no logits of several classes (hidden states, the one number
     of a regression) are taken as means of normal distributions of variance one.
@@ -49,7 +49,7 @@ class TextLoss:
     def __init__(self, program: Program, seed: int, wanted_by: str) -> None:
         entry = program.main
         logits = entry.ports(Role.LOGITS)[1]
-        self._predicts_next = bool(entry.ports(Role.CACHE)[0])
+        self._predicts_next = program.predicts_next
         self._ports = logits or [p for p in entry.outputs if _is_state(p)]
         self._generator = torch.Generator().manual_seed(seed)
         if not self._ports or (self._predicts_next and len(logits) != 1):

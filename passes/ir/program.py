@@ -100,7 +100,8 @@ class Program:
         entries: Entry points by name; all read the same weights. A cut in one is a cut in all.
         weights: Every tensor by name, tied ones once. May be fake tensors for analysis only.
         buffers: Names of the weights that were not parameters, such as rotary frequencies.
-        origin: What it was made from: JSON values such as ``model``, ``model_type``.
+        origin: What it was made from: JSON values such as ``model``, ``model_type``, and
+            ``predicts_next`` of a model that generates.
         records: One JSON object for each pass that changed it, oldest first.
     """
 
@@ -126,6 +127,12 @@ class Program:
                 f"this program has the entry points {sorted(self.entries)}: name one"
             )
         return next(iter(self.entries.values()))
+
+    @property
+    def predicts_next(self) -> bool:
+        """Whether its logits are of the token after each: it was traced so, or keeps a cache."""
+        keeps_cache = any(entry.ports(Role.CACHE)[0] for entry in self.entries.values())
+        return keeps_cache or bool(self.origin.get("predicts_next"))
 
     def entry(self, name: str) -> Entry:
         """The entry point of this name.

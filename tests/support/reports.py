@@ -28,6 +28,7 @@ def example_report() -> dict[str, Any]:
         "peak_memory_bytes": 3_400_000_000,
         "sizes": {"before": before, "after": after},
         "choice": None,
+        "task": "generation",
         "quality": {
             "dense_perplexity": 5.3,
             "other_perplexity": 7.94,

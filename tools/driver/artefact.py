@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from prunec.backends.experts import has_experts, read_experts
-from prunec.backends.ort import ExpertsOrtRunner, OrtRunner
+from prunec.backends.ort import ExpertsOrtRunner, OrtRunner, OrtWholeRunner, keeps_cache
 from prunec.backends.runner import Runner
 from prunec.backends.tensorrt import ExpertsTensorRTRunner, TensorRTRunner
-from prunec.backends.torch import open_runner
+from prunec.backends.torch import TorchWholeRunner, open_runner
+from prunec.driver.find_model import find_model
 from prunec.driver.program_folder import find_program
 from prunec.driver.terminal import Terminal
 from prunec.frontend.checkpoints.adapters import has_adapter
@@ -22,7 +23,13 @@ from prunec.frontend.sources import SourceError, find_checkpoint
 from prunec.passes.ir import PREFILL, Program, load_program
 from prunec.passes.ir.chosen import has_choice
 
-_RUNNERS: dict[str, Callable[[Path], Runner]] = {".onnx": OrtRunner, ".engine": TensorRTRunner}
+Reader = TorchWholeRunner | OrtWholeRunner
+"""Runs a model that reads texts whole and writes none."""
+
+_RUNNERS: dict[str, Callable[[Path], Runner | Reader]] = {
+    ".onnx": lambda file: OrtRunner(file) if keeps_cache(file) else OrtWholeRunner(file),
+    ".engine": TensorRTRunner,
+}
 _EXPERTS_RUNNERS: dict[str, Callable[[Path], Runner]] = {
     ".onnx": ExpertsOrtRunner,
     ".engine": ExpertsTensorRTRunner,
@@ -39,7 +46,7 @@ class Artefact:
 
     Attributes:
         reference: What the user wrote.
-        runner: Steps it.
+        model: Steps it where it writes text, else reads texts whole.
         program: Its graph, where it is a program; None for a file of a backend.
         size_bytes: Of its weights.
         tokenizer_source: A folder or model reference that has its tokenizer; None if unknown.
@@ -48,11 +55,46 @@ class Artefact:
     """
 
     reference: str
-    runner: Runner
+    model: Runner | Reader
     program: Program | None
     size_bytes: int
     tokenizer_source: str | None
     has_choice: bool = False
+
+    @property
+    def reads_whole(self) -> bool:
+        """Whether it is an encoder or a classifier, which writes no text."""
+        return isinstance(self.model, Reader)
+
+    @property
+    def runner(self) -> Runner:
+        """Steps a model that writes text.
+
+        Raises:
+            ArtefactError: it writes none.
+        """
+        if isinstance(self.model, Reader):
+            raise ArtefactError(
+                f"{self.reference} reads a text whole and returns "
+                f"{[output.name for output in self.model.outputs]}: it writes no text and does "
+                "not tell how likely one is. Compare it with another by prunec eval --text FILE "
+                "--against MODEL, and time it by prunec bench"
+            )
+        return self.model
+
+    @property
+    def reader(self) -> Reader:
+        """Runs a model that reads texts whole.
+
+        Raises:
+            ArtefactError: it writes text.
+        """
+        if not isinstance(self.model, Reader):
+            raise ArtefactError(
+                f"{self.reference} writes text and the model beside it does not: only models of "
+                "one use can be compared"
+            )
+        return self.model
 
     def load_tokenizer(self) -> Any:
         """The tokenizer (transformers).
@@ -87,6 +129,7 @@ def open_artefact(reference: str, terminal: Terminal, *, needs_tokenizer: bool =
     Raises:
         ArtefactError: there is nothing to open.
         SourceError: a model reference leads nowhere.
+        TaskError: the model reads more than text.
     """
     folder = find_program(reference)
     if folder is not None:
@@ -130,7 +173,7 @@ def _open_program(reference: str, folder: Path) -> Artefact:
     program = load_program(folder)
     source = _nearest_tokenizer(folder) or program.origin.get("model")
     size, chooses = _weight_bytes(program), has_choice(program)
-    return Artefact(reference, open_runner(program), program, size, source, chooses)
+    return Artefact(reference, _open_torch(program), program, size, source, chooses)
 
 
 def _open_experts(reference: str, folder: Path) -> Artefact:
@@ -142,14 +185,18 @@ def _open_experts(reference: str, folder: Path) -> Artefact:
 
 
 def _open_model(reference: str, terminal: Terminal, needs_tokenizer: bool) -> Artefact:
-    checkpoint = find_checkpoint(reference, needs_tokenizer=needs_tokenizer)
+    checkpoint, _ = find_model(reference, needs_tokenizer=needs_tokenizer)
     for note in checkpoint.notes:
         terminal.say(f"  {note}")
     with terminal.stage(f"Load {reference}"):
         model = checkpoint.load_model()
     with terminal.stage(f"Trace {reference}"):
         program = trace_model(model)
-    return Artefact(reference, open_runner(program), program, _weight_bytes(program), reference)
+    return Artefact(reference, _open_torch(program), program, _weight_bytes(program), reference)
+
+
+def _open_torch(program: Program) -> Runner | Reader:
+    return open_runner(program) if program.predicts_next else TorchWholeRunner(program)
 
 
 def _weight_bytes(program: Program) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from rich.table import Table
 
 from prunec.backends.measure import (
@@ -13,25 +12,27 @@ from prunec.backends.measure import (
     Perplexity,
     Question,
     accuracy,
-    agreement,
-    agreement_after_prompt,
     compare_accuracy,
     perplexity,
     split_perplexity,
 )
-from prunec.backends.runner import Runner
 from prunec.driver.artefact import Artefact, ArtefactError
 from prunec.driver.formats import format_rate
+from prunec.driver.quality import compare_quality, half_of
 from prunec.driver.terminal import Terminal, new_table
+from prunec.driver.whole_evaluation import require_alike
 from prunec.frontend.calibration import CalibrationSpec, calibration_tokens
 
 
 def require_same_vocabulary(model: Artefact, against: Artefact) -> None:
-    """Check that two models can be compared token by token.
+    """Check that two models can be compared token by token, or output by output.
 
     Raises:
-        ArtefactError: their vocabularies differ in size.
+        ArtefactError: their vocabularies differ in size, or what they return does.
     """
+    if model.reads_whole:
+        require_alike(model, against)
+        return
     sizes = model.runner.vocabulary, against.runner.vocabulary
     if sizes[0] != sizes[1]:
         raise ArtefactError(
@@ -40,34 +41,12 @@ def require_same_vocabulary(model: Artefact, against: Artefact) -> None:
         )
 
 
-def compare_quality(
-    dense: Runner, other: Runner, windows: torch.Tensor, *, after_prompt: bool, **options: Any
-) -> Agreement:
-    """How far two models agree, window by window.
-
-    Args:
-        dense: The reference.
-        other: What is compared with it.
-        windows: [window, token], int64.
-        after_prompt: Whether the first half of each window is a prompt and only the rest counts:
-            where a prompt chooses what a model decodes with, its own tokens say nothing of that.
-        options: Text and progress, as `prunec.backends.measure.agreement` takes them.
-    """
-    if after_prompt:
-        prompt = half_of(windows)
-        return agreement_after_prompt(dense, other, windows, prompt_tokens=prompt, **options)
-    return agreement(dense, other, windows, **options)
-
-
-def half_of(windows: torch.Tensor) -> int:
-    """How many tokens of each window are its prompt."""
-    return windows.shape[1] // 2
-
-
 def measure_text(
     model: Artefact, against: Artefact | None, spec: CalibrationSpec, terminal: Terminal
 ) -> Perplexity | Agreement:
     """Perplexity on a text; with another model, both perplexities and how far they agree.
+
+    For models that write; see `prunec.driver.whole_evaluation` for others.
 
     Where a prompt chooses in either, the first half of each window is one and does not count.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prunec.driver.find_model import find_model
 from prunec.driver.job_key import job_key
 from prunec.driver.preflight import (
     require_budget,
@@ -24,7 +25,6 @@ from prunec.driver.stages import (
 )
 from prunec.driver.staging import Staging
 from prunec.driver.terminal import Terminal
-from prunec.frontend.sources import find_checkpoint
 
 
 def run_job(recipe: Recipe, terminal: Terminal) -> Report:
@@ -36,20 +36,21 @@ def run_job(recipe: Recipe, terminal: Terminal) -> Report:
         What stands in ``report.json``.
 
     Raises:
-        PreflightError, EngineError, SourceError, PassError: it cannot succeed; found out before
-            anything expensive where that is possible.
+        PreflightError, TaskError, EngineError, SourceError, PassError: it cannot succeed; found
+            out before anything expensive where that is possible.
     """
     passes = recipe.passes()
     require_output(recipe.output.folder)
     require_engine(recipe.output.engine)
     with terminal.stage("Find the checkpoint"):
-        checkpoint = find_checkpoint(recipe.model.source, needs_tokenizer=True)
+        checkpoint, task = find_model(recipe.model.source, needs_tokenizer=True)
         tokenizer = checkpoint.load_tokenizer()
     for note in checkpoint.notes:
         terminal.say(f"  {note}")
-    require_text(recipe, tokenizer)
+    require_text(recipe, task, tokenizer)
+    task.require_windows(recipe, checkpoint.config, tokenizer)
     staging = Staging(recipe.output.folder)
-    job = Job(recipe, passes, terminal, staging, checkpoint, tokenizer)
+    job = Job(recipe, passes, terminal, staging, checkpoint, task, tokenizer)
     try:
         traced = trace(job)
         require_budget(traced, passes)

@@ -17,7 +17,7 @@ from prunec.backends.tensorrt import (
     build_experts_engines,
 )
 from prunec.backends.tensorrt.progress import BuildProgress
-from prunec.passes.ir import Program
+from prunec.passes.ir import Program, Role
 from prunec.passes.ir.chosen import has_choice
 
 
@@ -27,8 +27,8 @@ def write_onnx(program: Program, folder: Path, *, genai: bool) -> Mapping[str, i
     Args:
         program: In the precision of the files.
         folder: Where to write.
-        genai: Whether onnxruntime-genai can load the folder; it takes one graph, so not where a
-            prompt chooses.
+        genai: Whether onnxruntime-genai can load the folder; it takes one graph with a cache, so
+            not where a prompt chooses, and no model that does not write.
 
     Returns:
         How many nodes each file has.
@@ -36,7 +36,7 @@ def write_onnx(program: Program, folder: Path, *, genai: bool) -> Mapping[str, i
     if has_choice(program):
         return export_experts(program, folder, rewrites=(fold_cache,)).node_counts
     report = export_onnx(program, folder / "model.onnx", rewrites=(fold_cache,))
-    if genai:
+    if genai and program.main.ports(Role.CACHE)[0]:
         write_genai_folder(program, folder)
     return {"model": report.node_count}
 

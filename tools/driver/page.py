@@ -18,6 +18,7 @@ from prunec.driver.formats import (
     format_rate,
     format_seconds,
 )
+from prunec.driver.tasks import Figure, task_named
 
 Report = Mapping[str, Any]
 
@@ -45,6 +46,7 @@ def render_page(report: Report) -> str:
         report=report,
         lead=write_lead(report),
         cards=build_cards(report),
+        has_cache=report["sizes"]["before"]["kv_bytes_per_token"] > 0,
         layer_kinds=[kind for kind in report["kinds"] if kind["place"] == "layer"],
         layer_rows=build_layer_rows(report["kinds"]),
         method=describe_method(report["plan"]),
@@ -57,12 +59,8 @@ def render_page(report: Report) -> str:
 
 def write_lead(report: Report) -> str:
     """The result in a few sentences."""
-    quality = report["quality"]
-    text = (
-        f"{' '.join(_what_shrank(report))} Perplexity went from "
-        f"{quality['dense_perplexity']:.2f} to {quality['other_perplexity']:.2f}, and both models "
-        f"find the same next token likeliest {format_rate(quality['top1_agreement'])} of the time."
-    )
+    told = task_named(report["task"]).tell(report["quality"])
+    text = " ".join([*_what_shrank(report), told])
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
@@ -92,7 +90,7 @@ def _plans_choice(report: Report) -> bool:
 
 def build_cards(report: Report) -> list[dict[str, Any]]:
     """The headline numbers, sizes first."""
-    sizes, quality = report["sizes"], report["quality"]
+    sizes = report["sizes"]
     cards = [
         _size_card(label, sizes["before"][key], sizes["after"][key], form)
         for label, key, form in (
@@ -102,23 +100,9 @@ def build_cards(report: Report) -> list[dict[str, Any]]:
             ("KV cache per token", "kv_bytes_per_token", format_bytes),
             ("Operations per token", "flops_per_token", format_count),
         )
+        if sizes["before"][key]  # no cache where the model keeps none
     ]
-    dense, pruned = quality["dense_perplexity"], quality["other_perplexity"]
-    cards += [
-        _quality_card(
-            "Perplexity", f"{pruned:.2f}", f"from {dense:.2f}, {pruned / dense:.2f} times", None
-        ),
-        _quality_card(
-            "KL divergence", f"{quality['kl_nats']:.3f}", "nats per token, to dense", None
-        ),
-        _quality_card(
-            "Top-1 agreement",
-            format_rate(quality["top1_agreement"]),
-            "same likeliest token as dense",
-            quality["top1_agreement"],
-        ),
-    ]
-    return cards
+    return cards + [_quality_card(f) for f in task_named(report["task"]).figures(report["quality"])]
 
 
 def _size_card(label: str, before: float, after: float, form: Any) -> dict[str, Any]:
@@ -131,8 +115,14 @@ def _size_card(label: str, before: float, after: float, form: Any) -> dict[str, 
     }
 
 
-def _quality_card(label: str, value: str, note: str, share: float | None) -> dict[str, Any]:
-    return {"label": label, "after": value, "note": note, "share": share, "tone": "quality"}
+def _quality_card(figure: Figure) -> dict[str, Any]:
+    return {
+        "label": figure.label,
+        "after": figure.after,
+        "note": figure.note,
+        "share": figure.share,
+        "tone": "quality",
+    }
 
 
 def build_layer_rows(kinds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

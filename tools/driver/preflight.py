@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from prunec.backends.tensorrt import EngineOptions, language_profiles, require_buildable
+from prunec.backends.tensorrt import EngineOptions, require_buildable
 from prunec.driver.formats import format_bytes
-from prunec.driver.recipe import EngineSection, Recipe, text_specs
+from prunec.driver.recipe import EngineSection, Recipe
+from prunec.driver.tasks import Task
 from prunec.frontend.calibration import calibration_tokens
 from prunec.frontend.calibration.spec import SELF
 from prunec.passes.analysis.cost import measure
@@ -57,38 +58,29 @@ def require_output(folder: Path) -> None:
         pass
 
 
-def require_text(recipe: Recipe, tokenizer: Any) -> None:
+def require_text(recipe: Recipe, task: Task, tokenizer: Any) -> None:
     """Read the texts that the recipe names, so that a missing or short one is known at once.
 
     Raises:
         CalibrationError: a text is missing, malformed or too short.
+        TaskError: the model cannot be measured on it.
     """
-    for spec in text_specs(recipe):
+    for spec in task.text_specs(recipe):
         if spec.source != SELF:
             calibration_tokens(spec, tokenizer)
 
 
 def require_engine(section: EngineSection | None) -> EngineOptions | None:
-    """The options of the engine that a recipe wants; None where it wants none.
+    """The options of the engine that a recipe wants, whatever its sizes; None where it wants none.
 
     Raises:
         EngineError: the library is not installed, or does not know a target.
     """
     if section is None:
         return None
-    options = engine_options(section)
+    options = EngineOptions(section.library, targets=tuple(section.targets))
     require_buildable(options)
     return options
-
-
-def engine_options(section: EngineSection) -> EngineOptions:
-    """What a recipe says about its engine, in the terms of the builder."""
-    profiles = language_profiles(
-        batch_size=section.max_batch,
-        new_tokens=section.max_tokens // 2,
-        max_length=section.max_tokens,
-    )
-    return EngineOptions(section.library, profiles, targets=tuple(section.targets))
 
 
 def require_budget(program: Program, passes: Sequence[Pass]) -> None:

@@ -72,11 +72,12 @@ class EvaluateSection(_Section):
     """How to measure what pruning cost."""
 
     text: Path | None = None
-    """A file to take perplexity on; held-out text of the dense model where not given."""
+    """A file to measure on. Where not given, held-out text that the dense model writes; of the
+    calibration's file where it writes none."""
     windows: int = Field(default=8, ge=1)
     window_tokens: int = Field(default=512, ge=8)
     prompts: list[Annotated[str, Field(min_length=1)]] = Field(default=PROMPTS, min_length=1)
-    """The dense and the pruned model both answer each, greedily."""
+    """The dense and the pruned model both answer each, greedily, where they write."""
     answer_tokens: int = Field(default=40, ge=1)
 
 
@@ -149,12 +150,12 @@ def text_specs(recipe: Recipe) -> tuple[CalibrationSpec, CalibrationSpec]:
         every=section.every,
         seed=section.seed,
     )
-    wanted = {"window_count": measured.windows, "window_tokens": measured.window_tokens}
+    wanted = measured.windows, measured.window_tokens
     if measured.text is not None:
-        return calibration, CalibrationSpec(str(measured.text), **wanted)
+        return calibration, CalibrationSpec(str(measured.text), *wanted)
     if calibration.source == SELF:
-        return calibration, calibration.held_out(**wanted)
-    return calibration, CalibrationSpec(SELF, **wanted)
+        return calibration, calibration.held_out(*wanted)
+    return calibration, CalibrationSpec(SELF, *wanted)
 
 
 def _read_table(table: Mapping[str, Any]) -> tuple[Pass, ...]:

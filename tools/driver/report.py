@@ -13,6 +13,7 @@ from prunec.driver.formats import format_json
 from prunec.driver.machine import describe_machine, peak_memory_bytes, versions
 from prunec.driver.page import render_page
 from prunec.driver.preflight import REPORT
+from prunec.driver.tasks import Task
 from prunec.passes.analysis.cost import measure
 from prunec.passes.ir import Program, replaced_file
 from prunec.passes.spec import format_pipeline
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 Report = Mapping[str, Any]
 FORMAT = 2
 PAGE = "report.html"
+ONNX = "onnx"
 
 _FILES = (
     (PAGE, "the report, for a browser"),
     (REPORT, "the same for machines"),
     ("program", "the pruned program, for prunec"),
     ("plan.json", "which units stay; replays on the same checkpoint"),
-    ("onnx", "ONNX with its KV cache, tokenizer, and what loads it"),
+    (ONNX, ""),  # the task says what is in it
     ("engine", "TensorRT engine with its manifest"),
 )
 
@@ -58,6 +60,7 @@ def _build(job: Job, dense: Program, pruned: Program) -> Report:
         "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "key": job.staging.key,
         "model": {"reference": job.checkpoint.reference, **dense.origin},
+        "task": job.task.name,
         "pipeline": format_pipeline(job.passes),
         "recipe": job.recipe.model_dump(mode="json"),
         "sizes": {"before": measure(dense).to_json(), "after": measure(pruned).to_json()},
@@ -69,7 +72,7 @@ def _build(job: Job, dense: Program, pruned: Program) -> Report:
         "passes": results["passes"]["records"],
         "calibration": results["passes"]["calibration"],
         "folder": str(job.recipe.output.folder),
-        "files": list(list_files(job.staging.folder)),
+        "files": list(list_files(job.staging.folder, job.task)),
         "next_steps": list(next_steps(job)),
         "method": list(describe_method(job)),
         "stages": {name: result["seconds"] for name, result in results.items()},
@@ -79,9 +82,10 @@ def _build(job: Job, dense: Program, pruned: Program) -> Report:
     }
 
 
-def list_files(folder: Path) -> Iterator[dict[str, Any]]:
+def list_files(folder: Path, task: Task) -> Iterator[dict[str, Any]]:
     """The parts of a result, with what each is for and its size."""
-    for name, what in _FILES:
+    for name, words in _FILES:
+        what = task.onnx if name == ONNX else words
         path = folder / name
         files = [f for f in path.rglob("*") if f.is_file()] if path.is_dir() else [path]
         size = sum(f.stat().st_size for f in files if f.is_file())
@@ -98,35 +102,26 @@ def next_steps(job: Job) -> Iterator[dict[str, str]]:
         "what": "Check that every part computes the same",
         "command": f"prunec check {folder}",
     }
-    yield {
-        "what": "Measure perplexity on a text of yours",
-        "command": f"prunec eval {folder} --text FILE --against {reference}",
-    }
-    yield {
-        "what": "Measure speed against the uncut model, both in ONNX Runtime",
-        "command": f"prunec run dense --model {reference} && "
-        f"prunec bench {folder}/onnx --against prunec-out/dense/onnx",
-    }
+    yield from job.task.next_steps(folder, reference)
 
 
 def describe_method(job: Job) -> Iterator[str]:
     """How the numbers came about, in sentences."""
     results, recipe = job.staging.results, job.recipe
-    calibration, held_out = results["passes"]["calibration"], results["evaluate"]["quality"]["text"]
-    prompt = results["evaluate"]["quality"]["prompt_tokens"]
-    first = f"the first {prompt}, which are the prompt," if prompt > 1 else "the first"
+    quality, calibration = results["evaluate"]["quality"], results["passes"]["calibration"]
+    held_out = quality["text"]
+    measured = ", ".join(figure.label for figure in job.task.figures(quality))
     yield (
-        f"Perplexity, KL divergence and top-1 agreement over {held_out['windows']} windows of "
-        f"{held_out['window_tokens']} tokens of {_named(held_out)}, in {recipe.model.dtype}, in "
-        "PyTorch. Perplexity is the exponential of the mean negative log-likelihood of each "
-        f"token after {first} of its window."
+        f"{measured}: over {held_out['windows']} windows of {held_out['window_tokens']} tokens of "
+        f"{_named(held_out)}, in {recipe.model.dtype}, in PyTorch. {job.task.method(quality)}"
     )
     yield (
         f"Importance and repair used {calibration['windows']} windows of "
         f"{calibration['window_tokens']} tokens of {_named(calibration)}; the two do not overlap."
     )
-    template = getattr(job.tokenizer, "chat_template", None)
-    yield f"Answers are greedy, {'in' if template else 'without'} a chat template."
+    if results["evaluate"]["answers"]:
+        template = getattr(job.tokenizer, "chat_template", None)
+        yield f"Answers are greedy, {'in' if template else 'without'} a chat template."
     yield (
         "Block parameters leave out embeddings and head. Weights are counted in "
         f"{recipe.model.dtype}; operations are two for each weight of a matrix product."

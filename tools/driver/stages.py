@@ -9,17 +9,14 @@ from typing import Any
 
 import torch
 
-from prunec.backends.torch import open_runner
-from prunec.driver.answers import answer
-from prunec.driver.evaluation import compare_quality
+from prunec.backends.tensorrt import EngineOptions
 from prunec.driver.kept import kept_by_kind
 from prunec.driver.lowering import build_engines, write_onnx
-from prunec.driver.preflight import engine_options
-from prunec.driver.recipe import Recipe, text_specs
+from prunec.driver.recipe import Recipe
 from prunec.driver.staging import Staging
+from prunec.driver.tasks import Task
 from prunec.driver.terminal import Terminal
 from prunec.frontend.calibration import (
-    Author,
     CalibrationSet,
     calibration_tokens,
 )
@@ -27,7 +24,6 @@ from prunec.frontend.export import bind_weights, describe, trace_config
 from prunec.frontend.sources import Checkpoint, cache_folder
 from prunec.passes.contract import Context, Pass, Record
 from prunec.passes.ir import Program, cast, load_program, save_program
-from prunec.passes.ir.chosen import has_choice
 from prunec.passes.manager import run_pipeline
 from prunec.passes.plan import save_plan
 
@@ -41,6 +37,7 @@ class Job:
     terminal: Terminal
     staging: Staging
     checkpoint: Checkpoint
+    task: Task
     tokenizer: Any
 
     @contextmanager
@@ -82,7 +79,7 @@ def load_dense(job: Job, traced: Program) -> Program:
 
 def find_text(job: Job, dense: Program) -> Text:
     """Obtain the calibration text and the text to measure on."""
-    author = Author(open_runner(dense).step, dense)
+    author = job.task.author(dense)
     with job.stage("text", "Calibration and test text"):
         found = [
             calibration_tokens(
@@ -93,7 +90,7 @@ def find_text(job: Job, dense: Program) -> Text:
                 progress=job.terminal.progress,
                 notice=job.terminal.say,
             )
-            for s in text_specs(job.recipe)
+            for s in job.task.text_specs(job.recipe)
         ]
     return Text(*found)
 
@@ -137,7 +134,7 @@ def prune(job: Job, dense: Program, text: Text) -> Program:
 
 
 def write_onnx_folder(job: Job, pruned: Program) -> None:
-    """Write ``onnx/``: the model with its cache, and what onnxruntime-genai needs to load it."""
+    """Write ``onnx/``: the model, with its cache where it has one, and what loads it."""
     output, title = job.recipe.output, "Write ONNX"
     if job.is_done("onnx", title):
         return
@@ -155,7 +152,8 @@ def build_engine_folder(job: Job, pruned: Program) -> None:
         return
     with job.stage("engine", title) as result, job.terminal.fraction() as show:
         lowered = cast(pruned, getattr(torch, section.dtype))
-        folder, options = job.staging.folder / "engine", engine_options(section)
+        folder, profiles = job.staging.folder / "engine", job.task.profiles(section)
+        options = EngineOptions(section.library, profiles, targets=tuple(section.targets))
         result["manifests"] = {
             name: {"library": manifest.library, "runs_on": manifest.runs_on}
             for name, manifest in build_engines(lowered, folder, options, show).items()
@@ -167,23 +165,9 @@ def evaluate(job: Job, dense: Program, pruned: Program, text: Text) -> None:
     title = "Compare with the dense model"
     if job.is_done("evaluate", title):
         return
-    section = job.recipe.evaluate
     with job.stage("evaluate", title) as result:
-        before, after = open_runner(dense), open_runner(pruned)
         windows, described = text.held_out.tokens, text.held_out.description
-        result["quality"] = compare_quality(
-            before,
-            after,
-            windows,
-            after_prompt=has_choice(pruned),
-            text=described,
-            progress=job.terminal.progress,
-        ).to_json()
-        result["answers"] = [
-            {
-                "prompt": prompt,
-                "before": answer(before, job.tokenizer, prompt, section.answer_tokens),
-                "after": answer(after, job.tokenizer, prompt, section.answer_tokens),
-            }
-            for prompt in section.prompts
-        ]
+        result["quality"] = job.task.compare(
+            dense, pruned, windows, text=described, progress=job.terminal.progress
+        )
+        result["answers"] = job.task.answers(dense, pruned, job.tokenizer, job.recipe.evaluate)

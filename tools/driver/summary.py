@@ -15,10 +15,10 @@ from prunec.driver.formats import (
     format_bytes,
     format_change,
     format_count,
-    format_rate,
     format_seconds,
 )
 from prunec.driver.report import Report
+from prunec.driver.tasks import task_named
 from prunec.driver.terminal import new_table
 
 _SIZES = (
@@ -50,14 +50,13 @@ def _numbers(report: Report) -> Table:
     table = new_table(title, "", ">before", ">after", ">change")
     before, after = report["sizes"]["before"], report["sizes"]["after"]
     for label, key, form in _SIZES:
+        if not before[key]:  # no cache
+            continue
         change = format_change(before[key], after[key])
         table.add_row(label, form(before[key]), form(after[key]), change)
     table.add_section()
-    quality = report["quality"]
-    dense, pruned = quality["dense_perplexity"], quality["other_perplexity"]
-    table.add_row("Perplexity", f"{dense:.2f}", f"{pruned:.2f}", f"x {pruned / dense:.2f}")
-    table.add_row("KL divergence to dense", "", f"{quality['kl_nats']:.3f}", "nats")
-    table.add_row("Top-1 agreement with dense", "", format_rate(quality["top1_agreement"]), "")
+    for figure in task_named(report["task"]).figures(report["quality"]):
+        table.add_row(figure.label, figure.before, figure.after, figure.change)
     return table
 
 

@@ -17,6 +17,7 @@ from prunec.driver.preflight import (
     require_text,
 )
 from prunec.driver.recipe import EngineSection, Recipe, find_recipe, load_recipe
+from prunec.driver.tasks.generation import Generation
 from prunec.frontend.calibration import CalibrationError
 from prunec.frontend.export import trace_config
 from prunec.passes.contract import Pass, PassError
@@ -47,7 +48,7 @@ def test_a_text_that_is_missing_is_known_at_once(tmp_path: Path) -> None:
     wanted = recipe(tmp_path / "out")
     text = wanted.evaluate.model_copy(update={"text": tmp_path / "no.txt"})
     with pytest.raises(CalibrationError, match=r"no\.txt"):
-        require_text(wanted.model_copy(update={"evaluate": text}), tokenizer=None)
+        require_text(wanted.model_copy(update={"evaluate": text}), Generation(), tokenizer=None)
 
 
 def test_a_new_or_former_result_folder_is_accepted(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -35,6 +36,21 @@ def test_a_file_gives_its_first_windows_without_special_tokens(text_file: Path) 
         "tokens": 30,
         "seed": 0,
     }
+
+
+class MarkingTokenizer(CharacterTokenizer):
+    """Puts 2 and 3 after a text, too."""
+
+    def __call__(self, text: str, add_special_tokens: bool = True, verbose: bool = True) -> Any:
+        found = super().__call__(text, add_special_tokens, verbose)["input_ids"]
+        return {"input_ids": found + [2, 3] * add_special_tokens}
+
+
+def test_windows_are_marked_as_whole_texts_where_asked(text_file: Path) -> None:
+    spec = CalibrationSpec(str(text_file), 3, 10, with_special_tokens=True)
+    found = calibration_tokens(spec, MarkingTokenizer())
+    wanted = [[1, *map(ord, TEXT[start : start + 7]), 2, 3] for start in (0, 10, 20)]
+    assert found.tokens.tolist() == wanted
 
 
 def test_line_ends_and_blanks_of_a_file_are_kept(tmp_path: Path) -> None:

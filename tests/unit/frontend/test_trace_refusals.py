@@ -112,7 +112,7 @@ def test_a_configuration_of_no_model_is_refused() -> None:
 def test_a_named_class_that_transformers_lacks_is_not_replaced_by_another() -> None:
     config = random_model("llama").config
     config.architectures = ["LlavaLlamaForCausalLM"]
-    with pytest.raises(ExportError, match="LlavaLlamaForCausalLM, which transformers .* not have"):
+    with pytest.raises(ExportError, match=r"LlavaLlamaForCausalLM, which transformers .* not have"):
         trace_config(config)
 
 

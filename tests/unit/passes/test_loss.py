@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from prunec.frontend.export import trace_config
 from prunec.passes.analysis.importance import Score
 from prunec.passes.analysis.loss import TextLoss
 from prunec.passes.contract import Context, PassError
@@ -15,6 +16,7 @@ from prunec.passes.ir import Program, Role
 from support.architectures import architecture_program
 from support.models import random_tokens, small_program
 from support.small_programs import through
+from support.text_models import text_model
 
 WINDOW = random_tokens(1, 9)
 DRAWS = 40_000
@@ -37,6 +39,16 @@ def test_a_model_with_a_cache_predicts_the_next_token() -> None:
     wanted = F.cross_entropy(logits[0, :-1], WINDOW[0, 1:], reduction="sum")
     assert found.predictions == 8
     assert torch.equal(found.total, wanted)
+
+
+def test_a_model_that_generates_predicts_the_next_token_without_a_cache_too() -> None:
+    config = text_model("masked-lm")
+    config.update({"architectures": ["BertLMHeadModel"], "is_decoder": True})
+    logits = torch.randn(1, 9, 64)
+    total = TextLoss(trace_config(config, cache=False), 0, "the test")(
+        {"logits": logits}, WINDOW % 64
+    )
+    assert total.predictions == 8
 
 
 def test_the_gradients_of_a_classifier_have_its_fisher_matrix_as_second_moments() -> None:

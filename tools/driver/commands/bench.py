@@ -33,23 +33,29 @@ def bench(
 ) -> None:
     """Measure prefill and decode; with --against, both models in turn, and their ratio.
 
+    Of encoders and classifiers, one pass over texts of --prompt-tokens.
+
     Example: [bold]prunec bench prunec-out/demo/onnx --against prunec-out/dense/onnx[/bold]
     """
     from prunec.backends.measure import Workload, compare_latency, measure_latency
     from prunec.driver.artefact import open_artefact
     from prunec.driver.machine import describe_machine, versions
+    from prunec.driver.passes_bench import bench_passes
 
     workload = Workload(prompt_tokens, new_tokens, batch, repeats, warmup)
     with open_terminal(as_json) as terminal:
         models = [open_artefact(name, terminal) for name in (artefact, against) if name is not None]
         document: dict[str, Any] = {"machine": describe_machine(), "versions": versions()}
         document["models"] = [
-            {"reference": m.reference, "runner": m.runner.name, "size_bytes": m.size_bytes}
+            {"reference": m.reference, "runner": m.model.name, "size_bytes": m.size_bytes}
             for m in models
         ]
         with terminal.stage("Measure"):
             show = terminal.progress
-            if against is None:
+            if models[0].reads_whole:
+                measured, table = bench_passes(models, workload, show)
+                document |= measured
+            elif against is None:
                 alone = measure_latency(models[0].runner, workload, progress=show)
                 document["latency"] = alone.to_json()
                 table = _tabulate(models, [alone], {})
@@ -78,7 +84,7 @@ def _tabulate(
         f"Prompt {load.prompt_tokens}, {load.new_tokens} new tokens, batch {load.batch}, "
         f"{load.repeats} runs: p50 (p90, p99)"
     )
-    columns = [f">{model.reference}\n{model.runner.name}" for model in models]
+    columns = [f">{model.reference}\n{model.model.name}" for model in models]
     extra = [">times faster\n(p10, p90)"] if ratios else []
     table = new_table(title, "", *columns, *extra)
     for label, key in _ROWS:
