@@ -37,6 +37,7 @@ def example_report() -> dict[str, Any]:
             "nll_difference": 0.404,
             "nll_difference_stderr": 0.02,
             "tokens": 4080,
+            "prompt_tokens": 1,
             "vocabulary": 49_152,
             "text": {"source": "wiki.txt"},
         },

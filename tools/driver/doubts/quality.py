@@ -8,10 +8,10 @@ from typing import Any, TypeGuard
 
 from prunec.driver.doubts.contradiction import Contradiction, impossible, not_finite
 
-_OWN_TEXT = math.log(2)
-"""Nats between a text's likelihood while it was written and now: the model and the text are the
-same, only documents that are now in one window see one another. Twice the perplexity is no such
-effect."""
+_OWN_TEXT, _OWN_PART = 0.25, math.log(2)
+"""Nats between a text's likelihood while it was written and now. The model and the tokens are the
+same: what is left is rounding, and that documents of one window now see one another, hundredths of
+a nat. Where only what follows a prompt is measured, other tokens are compared, and few of them."""
 _GUESSING = 0.1
 """Nats below the logarithm of the vocabulary, the loss of one who knows nothing, that count as
 knowing nothing."""
@@ -88,7 +88,8 @@ def _doubt_own_text(found: Mapping[str, Any], dense: str) -> Iterator[Contradict
     if not written or not _is_loss(perplexity):
         return
     share = written["known_share"]
-    most = share * written["nll"] + (1 - share) * math.log(found["vocabulary"]) + _OWN_TEXT
+    most = share * written["nll"] + (1 - share) * math.log(found["vocabulary"])
+    most += _OWN_PART if found["prompt_tokens"] > 1 else _OWN_TEXT
     if math.log(perplexity) > most:
         then = math.exp(written["nll"])
         yield Contradiction(

@@ -7,9 +7,15 @@ import math
 from typing import Any
 
 import pytest
+import torch
 
+from prunec.backends.measure import agreement
+from prunec.backends.torch import TorchRunner
 from prunec.driver.doubts import doubt_measured
 from prunec.driver.formats import format_json
+from prunec.frontend.calibration import Author, CalibrationSpec, calibration_tokens
+from support.models import small_program
+from support.runners import CharacterTokenizer
 
 VOCABULARY = 49_152
 OWN = {"source": "self", "written": {"nll": math.log(6), "known_share": 0.99}}
@@ -23,6 +29,7 @@ def figures(dense: float, other: float, kl: float, same: float, **more: Any) -> 
         "top1_agreement": same,
         "nll_difference_stderr": 0.02,
         "tokens": 4080,
+        "prompt_tokens": 1,
         "vocabulary": VOCABULARY,
         "text": {"source": "wiki.test.raw"},
         **more,
@@ -42,6 +49,7 @@ def codes(found: dict[str, Any]) -> list[str]:
         figures(29.22, 1_785_746 / 100, 6.8, 0.02),  # by magnitude, almost gone
         figures(5.3, 7.94, 0.412, 0.731, text=OWN),  # the demo on its own text
         figures(12.0, 15.9, 0.41, 0.7, text={**OWN, "written": {"nll": 2.3, "known_share": 0.9}}),
+        figures(8.5, 9.0, 0.2, 0.7, text=OWN, prompt_tokens=256),  # a part of what was written
         figures(25.05, 25.05, 1e-7, 1.0, nll_difference_stderr=1e-8),  # one program, two runners
         figures(25.05, 25.11, 0.002, 0.985, nll_difference_stderr=1e-3),  # bfloat16
         figures(25.05, 24.70, 0.05, 0.9),  # better, but within noise
@@ -57,7 +65,8 @@ def test_numbers_of_sound_models_raise_no_doubt(found: dict[str, Any]) -> None:
     ("found", "code"),
     [
         (figures(302.0, 350.0, 0.2, 0.7, text=OWN), "absurd-on-its-own-text"),
-        (figures(13.5, 14.0, 0.2, 0.7, text=OWN), "absurd-on-its-own-text"),
+        (figures(8.5, 9.0, 0.2, 0.7, text=OWN), "absurd-on-its-own-text"),
+        (figures(13.5, 14.0, 0.2, 0.7, text=OWN, prompt_tokens=256), "absurd-on-its-own-text"),
         (figures(302.0, 267.0, 0.2, 0.7), "better-than-dense"),
         (figures(45_000.0, 46_000.0, 0.03, 0.7), "no-better-than-guessing"),
         (figures(25.0, 50.0, 0.7, 0.99), "figures-disagree"),
@@ -99,6 +108,22 @@ def test_the_broken_run_is_named_by_what_it_was() -> None:
         doubts[0].message
     )
     assert doubts[1].numbers["perplexity"] == [302.0, 267.0]
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_text_that_was_written_without_a_cache_is_found_out(forgets: bool) -> None:
+    program = small_program()
+    runner = TorchRunner(program)
+
+    def step(tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -> Any:
+        if forgets:
+            return runner.step(tokens, torch.ones_like(tokens), None)
+        return runner.step(tokens, mask, cache)
+
+    spec = CalibrationSpec(window_count=8, window_tokens=100)
+    text = calibration_tokens(spec, CharacterTokenizer(), Author(step, program))
+    found = agreement(runner, runner, text.tokens, text=text.description).to_json()
+    assert ("absurd-on-its-own-text" in codes(found)) is forgets
 
 
 @pytest.mark.parametrize(
