@@ -14,7 +14,8 @@ def name_kinds(walk: Walk, weight_axes: Mapping[str, Axes]) -> dict[Atom, str]:
     uses: dict[Use, set[Atom]] = {use: set() for use in Use}
     first_consumed: dict[Atom, int] = {}
     last_produced: dict[Atom, int] = {}
-    order = {node: place for place, node in enumerate(walk.axes)}
+    users = dict.fromkeys(node for _, _, node in walk.uses)  # in the order of the graph
+    order = {node: place for place, node in enumerate(users)}
     for use, axis, node in walk.uses:
         for atom in leaves(axis):
             uses[use].add(atom)

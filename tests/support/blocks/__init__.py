@@ -10,7 +10,16 @@ from support.blocks.streams import Stream
 from support.builder import Block
 
 _FEED_FORWARDS = ("plain", "gated", "fused", "joined", "stacked", "repeated")
-_MIXERS = ("positions", "pooled", "convolved", "with_class", "tied", "transposed", "stepping")
+_MIXERS = (
+    "positions",
+    "pooled",
+    "convolved",
+    "with_class",
+    "tied",
+    "transposed",
+    "recurrent",
+    "stepping",
+)
 _IMAGE_BLOCKS = ("bottleneck", "excited", "separable", "grown", "shuffled", "attended", "volume")
 
 

@@ -22,11 +22,13 @@ def convolve(
 
 def scale_channels(b: Builder, x: Node, channels: int) -> Node:
     """A norm with fixed statistics, with groups, over channels last, or naked parameters."""
-    form = b.pick("batch", "group", "last", "naked", "none")
+    form = b.pick("batch", "group", "last", "naked", "slopes", "none")
     if form == "none":
         return x
     if form == "naked":
         return b.call(aten.mul.Tensor, x, b.parameter("scale", channels, 1, 1, around=1.0))
+    if form == "slopes":
+        return b.call(aten.prelu.default, x, b.parameter("slopes", channels, around=0.3))
     if form == "last":
         last = b.call(aten.permute.default, x, [0, 2, 3, 1])
         return b.call(aten.permute.default, norm(b, last, channels), [0, 3, 1, 2])
@@ -62,7 +64,12 @@ def pool(b: Builder, x: Node, channels: int) -> Node:
         "nearest",
         "bilinear",
         "adaptive",
+        "adaptive max",
+        "exact",
         "pixels",
+        "pixels down",
+        "patches",
+        "sampled",
         "turn",
     )
     window = ([3, 3], [1, 1], [1, 1])
@@ -74,18 +81,42 @@ def pool(b: Builder, x: Node, channels: int) -> Node:
         return b.part(b.call(aten.max_pool2d_with_indices.default, x, *window), 0)
     if form == "adaptive":
         return b.call(aten.adaptive_avg_pool2d.default, x, [SIDE, SIDE])
-    if form in ("nearest", "bilinear"):
+    if form == "adaptive max":
+        return b.part(b.call(aten.adaptive_max_pool2d.default, x, [SIDE, SIDE]), 0)
+    if form in ("nearest", "bilinear", "exact"):
         small = b.call(aten.avg_pool2d.default, x, [2, 2])
-        rest = () if form == "nearest" else (False,)
-        return b.call(getattr(aten, f"upsample_{form}2d").default, small, [SIDE, SIDE], *rest)
+        rest = (False,) if form == "bilinear" else ()
+        name = "_upsample_nearest_exact2d" if form == "exact" else f"upsample_{form}2d"
+        return b.call(getattr(aten, name).default, small, [SIDE, SIDE], *rest)
     if form == "pixels" and channels % 4 == 0:
         large = b.call(aten.pixel_shuffle.default, x, 2)
         return convolve(
             b, b.call(aten.avg_pool2d.default, large, [2, 2]), channels // 4, channels, "more"
         )
     if form == "turn":
-        weight = b.parameter("turned", channels, channels, 1, 1)
-        return b.call(aten.conv_transpose2d.input, x, weight)
+        groups = b.pick(1, *[n for n in (2, 3, channels) if channels % n == 0])
+        weight = b.parameter("turned", channels, channels // groups, 1, 1)
+        rest = ([1, 1], [0, 0], [0, 0], groups)
+        return b.call(aten.conv_transpose2d.input, x, weight, None, *rest)
+    return move_pixels(b, x, channels, form)
+
+
+def move_pixels(b: Builder, x: Node, channels: int, form: str) -> Node:
+    """Pixels that become channels and come back, windows as columns, places chosen by value."""
+    if form == "pixels down":
+        down = b.call(aten.pixel_unshuffle.default, x, 2)
+        if b.chance():
+            return b.call(aten.pixel_shuffle.default, b.call(b.pick(*SMOOTH).default, down), 2)
+        fewer = convolve(b, down, 4 * channels, channels, "fewer")
+        return b.call(aten.upsample_nearest2d.default, fewer, [SIDE, SIDE])
+    if form == "patches":
+        window = ([2, 2], [1, 1], [0, 0], [2, 2])
+        columns = b.call(b.pick(*SMOOTH).default, b.call(aten.im2col.default, x, *window))
+        return b.call(aten.col2im.default, columns, [SIDE, SIDE], *window)
+    if form == "sampled":
+        places = b.call(aten.tanh.default, convolve(b, x, channels, 2, "places"))
+        grid = b.call(aten.permute.default, places, [0, 2, 3, 1])
+        return b.call(aten.grid_sampler.default, x, grid, 0, 0, False)
     return x
 
 
@@ -125,9 +156,13 @@ def shuffled(b: Builder, x: Node) -> Node:
     hidden = b.pick(4, 6)
     h = convolve(b, x, b.width, hidden, "in")
     h = convolve(b, h, hidden, hidden, "grouped", 1, 2)
-    h = b.call(aten.view.default, h, [b.batch, 2, hidden // 2, SIDE, SIDE])
-    h = b.call(aten.contiguous.default, b.call(aten.transpose.int, h, 1, 2))
-    h = b.call(aten.view.default, h, [b.batch, -1, SIDE, SIDE])
+    form = b.pick(None, aten.channel_shuffle, aten.native_channel_shuffle)
+    if form is None or b.is_dynamic:  # torch fixes the sizes of what these operators take
+        h = b.call(aten.view.default, h, [b.batch, 2, hidden // 2, SIDE, SIDE])
+        h = b.call(aten.contiguous.default, b.call(aten.transpose.int, h, 1, 2))
+        h = b.call(aten.view.default, h, [b.batch, -1, SIDE, SIDE])
+    else:
+        h = b.call(form.default, h, 2)
     h = convolve(b, h, hidden, hidden, "deal", 1, b.pick(1, 2))
     return convolve(b, h, hidden, b.width, "out")
 

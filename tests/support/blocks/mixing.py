@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch.fx import Node
 
 from support.blocks.projecting import project
@@ -80,6 +81,26 @@ def transposed(b: Builder, x: Node) -> Node:
     weight = b.parameter("both", hidden, b.width)
     h = activate(b, b.call(aten.linear.default, x, weight), hidden)
     return b.call(aten.matmul.default, h, weight)
+
+
+def recurrent(b: Builder, x: Node) -> Node:
+    """A recurrent layer along the tokens, in one direction or both."""
+    if b.is_dynamic:
+        return transposed(b, x)  # torch spells such a layer out for a fixed number of tokens
+    form, both = b.pick("lstm", "gru", "rnn_tanh"), b.chance()
+    read, state = b.random.randint(4, 7), b.random.randint(3, 5)
+    h = project(b, x, b.width, read, "in")
+    gates = {"lstm": 4, "gru": 3, "rnn_tanh": 1}[form] * state
+    weights = [
+        b.parameter(f"{role}{direction}", *shape)
+        for direction in range(2 if both else 1)
+        for role, shape in (("read", (gates, read)), ("kept", (gates, state)))
+    ]
+    first = b.call(aten.zeros.default, [len(weights) // 2, b.batch, state], dtype=torch.float64)
+    states = [first, first] if form == "lstm" else first
+    layer = getattr(aten, form).input
+    y = b.part(b.call(layer, h, states, weights, False, 1, 0.0, False, both, True), 0)
+    return project(b, y, len(weights) // 2 * state, b.width, "out")
 
 
 def stepping(b: Builder, x: Node) -> Node:

@@ -84,8 +84,13 @@ def test_a_mapped_function_is_decomposed() -> None:
 
 
 def test_a_graph_that_needs_no_decomposition_is_taken_as_traced() -> None:
-    targets = {str(n.target) for n in traced_architecture("phi3")[1].main.graph.nodes}
-    assert "aten.linear.default" in targets  # a decomposition makes matrix products of it
+    plain, decomposed = (
+        {str(node.target) for node in traced_architecture(name)[1].main.graph.nodes}
+        for name in ("gemma3", "gemma3-bidirectional")
+    )
+    spelled_out = "aten._to_copy.default"
+    assert spelled_out in decomposed
+    assert spelled_out not in plain
 
 
 def test_a_mask_made_by_a_mapped_function_equals_the_model() -> None:

@@ -26,8 +26,10 @@ RULE_MODULES = (
     "contraction",
     "convolution",
     "elementwise",
+    "images",
     "joining",
     "normalisation",
+    "recurrent",
     "reduction",
     "reshaping",
 )

@@ -21,8 +21,6 @@ def relate_convolution(site: Site) -> Axes:
 
 def relate_transposed(site: Site) -> Axes:
     """X [batch, in, *space] · weight [in, out / groups, *kernel] -> [batch, out, *space]."""
-    if site.argument("groups") != 1:
-        return site.refuse_all("a grouped transposed convolution has no rule")
     return _convolve(site, out_dim=1)
 
 
@@ -34,11 +32,12 @@ def _convolve(site: Site, out_dim: int) -> Axes:
         site.refuse(axis, _SLIDES)
     if groups == 1:
         site.unify(channels, weight[1 - out_dim])
-        site.use(Use.CONSUMED, channels)
-        site.use(Use.PRODUCED, out)
-        site.use(Use.CONVOLVED, out)
-    elif not _relate_groups(site, channels, weight, groups):
-        return site.refused_axes("its groups do not line up with the channels")
+        _use(site, channels, out)
+    else:
+        try:
+            out = _relate_groups(site, channels, weight, out_dim)
+        except RefinementError as error:
+            return site.refuse_all(f"its groups do not line up with the channels: {error}")
     bias = site.argument("bias")
     if isinstance(bias, Node):
         site.unify(out, site.axes(bias)[0])
@@ -48,22 +47,26 @@ def _convolve(site: Site, out_dim: int) -> Axes:
     return (*x[: -rank - 1], out, *space)
 
 
-def _relate_groups(site: Site, channels: Axis, weight: Axes, groups: int) -> bool:
-    """Whole groups go together; a depthwise convolution has one channel in each."""
-    try:
-        group, inner = split_inner(channels, size(channels) // groups)
-        site.unify(inner, weight[1])
-        each = size(weight[0]) // groups
-        site.unify(weight[0], product([group, Atom(each)]))
-        if size(inner) > 1:
-            site.use(Use.CONSUMED, inner)
-            site.use(Use.PRODUCED, split_inner(weight[0], each)[1])
-            site.use(Use.CONVOLVED, split_inner(weight[0], each)[1])
-    except RefinementError as error:
-        for axis in (channels, *weight):
-            site.refuse(axis, f"its groups do not line up with the channels: {error}")
-        return False
-    return True
+def _relate_groups(site: Site, channels: Axis, weight: Axes, out_dim: int) -> Axis:
+    """The output channels. Whole groups go together; a depthwise one has a channel in each.
+
+    The weight's first dimension has all groups, its second the channels of one of them.
+    """
+    groups = site.argument("groups")
+    group, inner = split_inner(channels, size(channels) // groups)
+    each = Atom(size(weight[0]) // groups) if out_dim == 0 else weight[1]
+    out = product([group, each])
+    site.unify(weight[out_dim], out if out_dim == 0 else each)
+    site.unify(weight[1 - out_dim], inner if out_dim == 0 else channels)
+    if size(inner) > 1:
+        _use(site, inner, each)
+    return out
+
+
+def _use(site: Site, summed: Axis, out: Axis) -> None:
+    site.use(Use.CONSUMED, summed)
+    site.use(Use.PRODUCED, out)
+    site.use(Use.CONVOLVED, out)
 
 
 def cut_convolution(site: CutSite) -> None:
@@ -104,18 +107,27 @@ def relate_window_with_indices(site: Site) -> list[Axes]:
 
 
 _CONVOLUTION = Rule(relate_convolution, cut_convolution)
-_TRANSPOSED = Rule(relate_transposed)
+_TRANSPOSED = Rule(relate_transposed, cut_convolution)
 _WINDOW = Rule(relate_window)
 _WINDOWS = (
     "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
-    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool3d",
-    "upsample_nearest1d", "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d",
-    "upsample_linear1d",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "_adaptive_avg_pool2d",
+    "_adaptive_avg_pool3d", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d",
+    "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d",
+    "upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d",
+    "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
+)  # fmt: skip
+_WINDOWS_WITH_INDICES = (
+    "max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices",
+    "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
 )  # fmt: skip
 RULES = {
     **{getattr(aten, f"conv{rank}d"): _CONVOLUTION for rank in (1, 2, 3)},
     aten.conv_transpose1d: _TRANSPOSED,
     aten.conv_transpose2d.input: _TRANSPOSED,
+    aten.conv_transpose3d.input: _TRANSPOSED,
     **{getattr(aten, name): _WINDOW for name in _WINDOWS},
-    aten.max_pool2d_with_indices: Rule(relate_window_with_indices),
+    **dict.fromkeys(
+        (getattr(aten, name) for name in _WINDOWS_WITH_INDICES), Rule(relate_window_with_indices)
+    ),
 }

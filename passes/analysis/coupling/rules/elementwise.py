@@ -45,7 +45,9 @@ _SAME_SHAPE = (
     "bitwise_and", "bitwise_or", "bitwise_xor", "__and__", "__or__", "__xor__", "isnan", "isinf",
     "isfinite", "nan_to_num", "polar", "complex", "real", "imag", "conj", "lerp", "addcmul",
     "addcdiv", "zeros_like", "ones_like", "full_like", "empty_like", "isin", "bitwise_right_shift",
-    "bitwise_left_shift",
+    "bitwise_left_shift", "asin", "acos", "sinh", "cosh", "asinh", "acosh", "atanh", "erfc",
+    "erfinv", "sinc", "log10", "logit", "softshrink", "hardshrink", "rrelu", "logaddexp", "hypot",
+    "xlogy", "copysign", "fmax", "fmin", "angle", "heaviside",
 )
 _SAME_VALUE = (
     "clone", "contiguous", "detach", "detach_", "alias", "dropout", "to", "_to_copy", "type_as",

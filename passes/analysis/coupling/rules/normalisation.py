@@ -119,9 +119,42 @@ def relate_batch_norm(site: Site) -> Axes:
     return axes
 
 
+def relate_instance_norm(site: Site) -> Axes:
+    """Per channel and image: statistics run over space, all of its tensors share the channels."""
+    axes = site.axes(site.argument("input"))
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        if isinstance(site.argument(name), Node):
+            site.unify(axes[1], site.axes(site.argument(name))[0])
+    return axes
+
+
+def relate_weight_norm(site: Site) -> Axes:
+    """Scale the vectors of a weight to lengths of their own: it is whole along each vector."""
+    axes, lengths = site.axes(site.argument("v")), site.axes(site.argument("g"))
+    own = site.argument("dim") % len(axes)
+    for dim, axis in enumerate(axes):
+        if dim == own:
+            site.unify(axis, lengths[dim])
+        else:
+            site.refuse(axis, "a weight norm takes the length along it")
+    return axes
+
+
+def relate_prelu(site: Site) -> Axes:
+    """A slope for each channel, or one for all."""
+    axes = site.axes(site.argument("self"))
+    (slopes,) = site.axes(site.argument("weight"))
+    if size(slopes) > 1:
+        site.unify(axes[1] if len(axes) > 1 else axes[0], slopes)
+    return axes
+
+
 RULES = {
     aten.layer_norm: Rule(relate_layer_norm, cut_layer_norm),
     aten.rms_norm: Rule(relate_layer_norm, cut_rms_norm),
     aten.group_norm: Rule(relate_group_norm, cut_group_norm),
     aten.batch_norm: Rule(relate_batch_norm),
+    aten.instance_norm: Rule(relate_instance_norm),
+    aten._weight_norm: Rule(relate_weight_norm),
+    aten.prelu: Rule(relate_prelu),
 }

@@ -27,7 +27,6 @@ from prunec.passes.ir.axes import (
     peel,
     product,
     size,
-    split_inner,
 )
 
 aten = torch.ops.aten
@@ -296,17 +295,6 @@ def relate_pad(site: Site) -> Axes:
     return tuple(axes)
 
 
-def relate_pixel_shuffle(site: Site) -> Axes:
-    """Channels × r × r become space: the channels that remain are an outer part."""
-    *leading, channels, height, width = site.axes(site.node.args[0])
-    factor = site.argument("upscale_factor")
-    outer, inner = split_inner(channels, factor * factor)
-    new = site.new_axes()
-    for axis in (inner, height, width, *new[-2:]):
-        site.refuse(axis, "it becomes part of an image's extent")
-    return (*leading, outer, *new[-2:])
-
-
 def _pass(relate: Relate, cut: Cut = keep_as_is) -> Rule:
     """A rule of an operator that moves integers about without changing them."""
     return Rule(relate, cut, keeps_positions=True)
@@ -343,7 +331,6 @@ RULES: dict[Any, Rule] = {
     aten.flip: Rule(relate_roll),
     aten.pad: Rule(relate_pad),
     aten.constant_pad_nd: Rule(relate_pad),
-    aten.pixel_shuffle: Rule(relate_pixel_shuffle),
     **dict.fromkeys(
         (aten.full, aten.zeros, aten.ones, aten.empty, aten.new_ones, aten.new_zeros,
          aten.new_full, aten.new_empty),

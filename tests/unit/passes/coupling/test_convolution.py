@@ -22,6 +22,13 @@ WINDOWS: dict[str, Window] = {
     "with indices": lambda b, x: b.part(
         b.call(aten.max_pool2d_with_indices.default, x, [1, 3], [1, 1], [0, 1]), 0
     ),
+    "1d with indices": lambda b, x: b.part(
+        b.call(aten.max_pool1d_with_indices.default, x, [3], [1], [1]), 0
+    ),
+    "adaptive_max_pool1d": lambda b, x: b.part(b.call(aten.adaptive_max_pool1d.default, x, [4]), 0),
+    "nearest exact": lambda b, x: b.call(
+        aten._upsample_nearest_exact1d.default, b.call(aten.avg_pool1d.default, x, [2]), [4]
+    ),
 }
 
 
@@ -54,23 +61,40 @@ def test_groups_of_channels_go_together(groups: int, axes: list[tuple[str, int]]
     assert largest_law_error(program) < ROUNDING
 
 
-def test_a_transposed_convolution_has_its_channels_the_other_way_round() -> None:
-    program = through(convolve(1, transposed=True))
-    assert offered(program) == [("conv-channel", 8), ("ffn-channel", 8)]
+@pytest.mark.parametrize(
+    ("groups", "axes"),
+    [
+        (1, [("conv-channel", 8), ("ffn-channel", 8)]),
+        (2, [("conv-channel", 4), ("ffn-channel", 2), ("ffn-channel", 4)]),
+        (8, [("ffn-channel", 8)]),
+    ],
+)
+def test_a_transposed_convolution_has_its_channels_the_other_way_round(
+    groups: int, axes: list[tuple[str, int]]
+) -> None:
+    program = through(convolve(groups, transposed=True))
+    assert offered(program) == axes
     assert largest_law_error(program) < ROUNDING
 
 
-def test_a_grouped_transposed_convolution_is_refused() -> None:
-    program = through(convolve(2, transposed=True))
-    assert not offered(program)
-    assert reasons(program, "start.up", 0) == ["a grouped transposed convolution has no rule"]
+def test_groups_of_a_transposed_convolution_may_have_more_channels_than_they_read() -> None:
+    def step(b: Builder, h: Node) -> Node:
+        weight, bias = b.parameter("kernel", 8, 3, 1), b.parameter("shift", 6)
+        x = b.call(aten.unsqueeze.default, h, 2)
+        y = b.call(aten.conv_transpose1d.default, x, weight, bias, [1], [0], [0], 2)
+        return b.call(aten.squeeze.dim, y, 2)
+
+    program = through(step, after=6)
+    assert offered(program) == [("conv-channel", 3), ("ffn-channel", 2), ("ffn-channel", 4)]
+    assert largest_law_error(program) < ROUNDING
 
 
-def test_groups_that_do_not_line_up_refuse_the_channels() -> None:
+@pytest.mark.parametrize("transposed", [False, True])
+def test_groups_that_do_not_line_up_refuse_the_channels(transposed: bool) -> None:
     def step(b: Builder, h: Node) -> Node:
         first = b.call(aten.slice.Tensor, h, 1, 0, 3)
         rest = b.call(aten.tanh.default, b.call(aten.slice.Tensor, h, 1, 3, 8))
-        return convolve(2)(b, b.call(aten.cat.default, [rest, first], 1))
+        return convolve(2, transposed)(b, b.call(aten.cat.default, [rest, first], 1))
 
     program = through(step)
     for weight, dim in (("start.up", 0), ("start.kernel", 0), ("start.down", 1)):
