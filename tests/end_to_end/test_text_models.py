@@ -34,18 +34,18 @@ windows = 4
 window_tokens = 32
 [output]
 folder = "{output}"
-engine = false
+engine = {engine}
 """
 PASSES = "clean,score{criterion=obs-fisher},allocate{keep=0.7 multiple=4},remove-structures,refit"
 
 
-def run(folder: Path, name: str, *arguments: str) -> Any:
+def run(folder: Path, name: str, *arguments: str, engine: bool = False) -> Any:
     """Write a model, a text and a recipe, and run it."""
     text, recipe = folder / "text.txt", folder / "recipe.toml"
     text.write_text("".join(f"{n} {TEXT}" for n in range(60)))
     model = write_text_model(folder / "model", text_model(name))
     options = {"model": model, "text": text, "output": folder / "out", "passes": PASSES}
-    recipe.write_text(RECIPE.format(**options))
+    recipe.write_text(RECIPE.format(**options, engine=str(engine).lower()))
     return runner.invoke(app, ["run", str(recipe), *arguments], env={"COLUMNS": "200"})
 
 
@@ -74,6 +74,21 @@ def test_a_text_model_is_cut_measured_and_checked(
     assert checked.exit_code == 0, checked.stdout
     assert names[-1] == "ONNX computes what torch computes"
     assert not any("cache" in name or "writes" in name for name in names)
+
+
+@pytest.mark.parametrize("name", ["encoder", "decoder-classifier"])
+def test_an_engine_takes_texts_as_long_as_the_positions(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    monkeypatch.setenv("PRUNEC_CACHE", str(tmp_path / "cache"))
+    result = run(tmp_path, name, "--json", engine=True)
+    assert result.exit_code == 0, result.stderr
+    manifest = json.loads((tmp_path / "out" / "engine" / "model.engine.json").read_text())
+    (profile,) = manifest["profiles"].values()
+    assert profile["sequence_length"]["maximum"] == 96
+    checked = runner.invoke(app, ["check", str(tmp_path / "out"), "--json"])
+    assert checked.exit_code == 0, checked.stdout
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ class EngineSection(_Section):
     """Compute capabilities such as ``8.9``; the library's default where empty."""
     max_batch: int = Field(default=4, ge=1)
     max_tokens: int = Field(default=2048, ge=2)
-    """Prompt and answer together."""
+    """Prompt and answer together; of an encoder the longest text, if it has so many positions."""
 
 
 def _switch(value: Any) -> Any:

@@ -152,7 +152,7 @@ def build_engine_folder(job: Job, pruned: Program) -> None:
         return
     with job.stage("engine", title) as result, job.terminal.fraction() as show:
         lowered = cast(pruned, getattr(torch, section.dtype))
-        folder, profiles = job.staging.folder / "engine", job.task.profiles(section)
+        folder, profiles = job.staging.folder / "engine", job.task.profiles(section, pruned)
         options = EngineOptions(section.library, profiles, targets=tuple(section.targets))
         result["manifests"] = {
             name: {"library": manifest.library, "runs_on": manifest.runs_on}

@@ -42,7 +42,7 @@ class Generation(Task):
         """See `Task.author`."""
         return Author(open_runner(dense).step, dense)
 
-    def profiles(self, section: EngineSection) -> tuple[Profile, ...]:
+    def profiles(self, section: EngineSection, program: Program) -> tuple[Profile, ...]:
         """See `Task.profiles`."""
         return language_profiles(
             batch_size=section.max_batch,

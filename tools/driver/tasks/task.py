@@ -76,8 +76,8 @@ class Task(ABC):
         """Who writes the text of the source ``self``."""
 
     @abstractmethod
-    def profiles(self, section: EngineSection) -> tuple[Profile, ...]:
-        """The sizes that an engine accepts."""
+    def profiles(self, section: EngineSection, program: Program) -> tuple[Profile, ...]:
+        """The sizes that an engine of the program accepts."""
 
     @abstractmethod
     def compare(

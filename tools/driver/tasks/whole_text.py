@@ -76,9 +76,10 @@ class WholeText(Task):
         """None: it writes nothing."""
         return None
 
-    def profiles(self, section: EngineSection) -> tuple[Profile, ...]:
-        """See `Task.profiles`."""
-        batch, tokens = section.max_batch, section.max_tokens
+    def profiles(self, section: EngineSection, program: Program) -> tuple[Profile, ...]:
+        """See `Task.profiles`; never longer texts than the model has positions for."""
+        positions = program.origin.get("max_position_embeddings")
+        batch, tokens = section.max_batch, min(section.max_tokens, positions or section.max_tokens)
         axes = {
             "batch_size": AxisRange(1, batch, batch),
             "sequence_length": AxisRange(1, max(1, tokens // 2), tokens),
