@@ -83,14 +83,15 @@ class Bill:
         """The sizes after this selection."""
         counts = self.whole.copy()
         gone: set[tuple[Atom, int]] = set()
-        for atom, stays in selection.items():
+        cut = {atom: stays for atom, stays in selection.items() if kept_count(stays) < atom.size}
+        for atom, stays in cut.items():
             if atom in self.places:
                 counts[self.places[atom]] = kept_count(stays)
             elif not isinstance(stays, PerUnit):
                 gone |= {(atom, unit) for unit in set(range(atom.size)) - set(map(int, stays))}
         dropped = frozenset(gone)
         found = dict(zip(SIZES, map(int, self.sizes(counts, dropped)), strict=True))
-        found["weight_bytes"] += self.table_bytes(selection, dropped)
+        found["weight_bytes"] += self.table_bytes(cut, dropped)
         return Cost(**found)
 
     def table_bytes(self, selection: Selection, dropped: Dropped = frozenset()) -> int:

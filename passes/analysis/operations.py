@@ -68,9 +68,9 @@ _TRIED = ((1, 1024), (1024, 1024), (1024, 16384))
 def reference_run(entry: Entry) -> Run:
     """The run whose operations are counted: of one token of one sequence, its cache empty.
 
-    Where the inputs are no tokens it is one row of a batch. An image or a sound whose extent is
-    dynamic has 1,024 pixels or samples along it, or 16,384 where a window needs more. Where the
-    program takes several tokens together there are 1,024 of them.
+    Where the inputs are no tokens it is one row of a batch. Sizes that the trace fixed stay. An
+    image or a sound whose extent is dynamic has 1,024 pixels or samples along it, or 16,384 where
+    a window needs more. Where the program takes several tokens together there are 1,024 of them.
     """
     inputs = [port for port in entry.inputs if port.role is not Role.CACHE]
     rows = dict.fromkeys(_labels(port.shape[:1] for port in inputs), 1)

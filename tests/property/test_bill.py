@@ -27,6 +27,11 @@ SLOW = (
     "vit",
     "bart",
     "clip",
+    "gpt-oss",
+    "mobilenet-v2",
+    "regnet",
+    "wav2vec2",
+    "xlnet",
 )
 
 
