@@ -24,6 +24,11 @@ def relate_transposed(site: Site) -> Axes:
     return _convolve(site, out_dim=1)
 
 
+def relate_any(site: Site) -> Axes:
+    """Either of them, as decompositions spell it."""
+    return _convolve(site, out_dim=int(site.argument("transposed")))
+
+
 def _convolve(site: Site, out_dim: int) -> Axes:
     x, weight = site.axes(site.argument("input")), site.axes(site.argument("weight"))
     rank = len(weight) - 2
@@ -123,6 +128,7 @@ _WINDOWS_WITH_INDICES = (
 )  # fmt: skip
 RULES = {
     **{getattr(aten, f"conv{rank}d"): _CONVOLUTION for rank in (1, 2, 3)},
+    aten.convolution: Rule(relate_any, cut_convolution),
     aten.conv_transpose1d: _TRANSPOSED,
     aten.conv_transpose2d.input: _TRANSPOSED,
     aten.conv_transpose3d.input: _TRANSPOSED,

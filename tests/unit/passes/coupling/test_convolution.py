@@ -32,19 +32,32 @@ WINDOWS: dict[str, Window] = {
 }
 
 
-def convolve(groups: int, transposed: bool = False) -> Callable[[Builder, Node], Node]:
+def convolve(
+    groups: int, transposed: bool = False, *, decomposed: bool = False
+) -> Callable[[Builder, Node], Node]:
     """A convolution over one position, with a bias."""
 
     def step(b: Builder, h: Node) -> Node:
         y = b.call(aten.unsqueeze.default, h, 2)
         weight, bias = b.parameter("kernel", 8, 8 // groups, 1), b.parameter("shift", 8)
-        if transposed:
+        if decomposed:
+            sizes = ([1], [0], [1], transposed, [0], groups)
+            y = b.call(aten.convolution.default, y, weight, bias, *sizes)
+        elif transposed:
             y = b.call(aten.conv_transpose1d.default, y, weight, bias, [1], [0], [0], groups)
         else:
             y = b.call(aten.conv1d.default, y, weight, bias, [1], [0], [1], groups)
         return b.call(aten.squeeze.dim, y, 2)
 
     return step
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_a_decomposed_convolution_is_cut_as_a_whole_one(groups: int, transposed: bool) -> None:
+    program = through(convolve(groups, transposed, decomposed=True))
+    assert offered(program) == offered(through(convolve(groups, transposed)))
+    assert largest_law_error(program) < ROUNDING
 
 
 @pytest.mark.parametrize(
