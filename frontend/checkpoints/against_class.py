@@ -36,15 +36,11 @@ def compare_with_class(facts: Facts) -> Comparison:
     """Let transformers load the tensors' shapes into the class that the configuration names."""
     method = quantisation_method(facts.document)
     tensors = unpacked(facts.tensors) if method in UNPACKED else facts.tensors
+    kind = model_class(facts.config)
     try:
-        kind = model_class(facts.config)
         model, loading = _load_shapes(kind, facts.config, tensors)
     except Exception as error:  # the class raises whatever odd sizes lead to
-        finding = Finding(
-            f"no model can be made of config.json: {first_line(error)}",
-            "Correct config.json, or obtain the checkpoint again",
-        )
-        return Comparison(None, (finding,))
+        return Comparison(None, (_no_model(kind, facts.config, error),))
     if not tensors or method not in (None, *UNPACKED):
         return Comparison(model, ())
     missing, extra = set(loading["missing_keys"]), set(loading["unexpected_keys"])
@@ -59,6 +55,16 @@ def compare_with_class(facts: Facts) -> Comparison:
         *_packed(model, tensors),
     ]
     return Comparison(model, tuple(findings), tuple(_left_out(kind, heads)))
+
+
+def _no_model(kind: type[Any], config: Any, error: Exception) -> Finding:
+    remedy = "Correct config.json, or obtain the checkpoint again"
+    if isinstance(config, kind.config_class):
+        return Finding(
+            f"no {kind.__name__} can be made of config.json: {first_line(error)}", remedy
+        )
+    there = f"config.json names the class {kind.__name__} and the model_type {config.model_type!r}"
+    return Finding(f"{there}, which is of another class", remedy)
 
 
 def _load_shapes(kind: type[Any], config: Any, tensors: Mapping[str, Stored]) -> tuple[Any, Any]:

@@ -63,12 +63,12 @@ def unknown_class(document: Mapping[str, Any]) -> list[Finding]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         there = f"{CONFIG} has the architectures {names!r}, not a list of names"
         return [Finding(there, f"Correct {CONFIG}")]
-    if any(hasattr(transformers, name) for name in names):
+    if any(hasattr(getattr(transformers, name, None), "_from_config") for name in names):
         return []
     return [
         Finding(
-            f"{CONFIG} names the class {some(names)}, which transformers "
-            f"{transformers.__version__} does not have",
+            f"{CONFIG} names the class {some(names)}, which is no model of transformers "
+            f"{transformers.__version__}",
             "Set architectures to the class of transformers whose weights these are, or install "
             "a transformers that has it",
         )

@@ -48,5 +48,6 @@ def some(names: Iterable[str], most: int = 4) -> str:
 
 def first_line(error: BaseException) -> str:
     """What an error of a library says, in one line."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
+    return f"{type(error).__name__}: {text.rstrip('.')}" if text else type(error).__name__

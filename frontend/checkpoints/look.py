@@ -58,12 +58,12 @@ def look_at_folder(folder: Path, needs_tokenizer: bool = False) -> Look:
         found += read_object(folder / "generation_config.json")[1]
     found += [*quantised_weights(facts), *damaged, *taken_instead(folder, facts.document)]
     model, notes = None, code_left_alone(facts.document)
-    if facts.config is not None:
+    if facts.config is not None and not unknown_class(facts.document):
         comparison = compare_with_class(facts)
         model, notes = comparison.model, [*notes, *comparison.notes]
         found += comparison.findings
-    without_rows, unused = tokenizer_findings(facts, model, needs_tokenizer)
-    return Look(facts.config, (*found, *without_rows), (*notes, *unused))
+    unknown, unused = tokenizer_findings(facts, model, needs_tokenizer)
+    return Look(facts.config, (*found, *unknown), (*notes, *unused))
 
 
 def look_at_gguf(path: Path, needs_tokenizer: bool = False) -> Look:
@@ -90,7 +90,5 @@ def _read_config(folder: Path) -> tuple[Facts, list[Finding]]:
 
 
 def _made(folder: Path, document: Mapping[str, Any]) -> tuple[Any, list[Finding]]:
-    """The configuration where transformers has a class for it, and what is wrong."""
     config, odd = make_config(folder, document)
-    odd += unknown_class(document)
-    return (None if odd else config), odd
+    return config, odd + unknown_class(document)

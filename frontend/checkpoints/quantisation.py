@@ -34,7 +34,7 @@ _ELSE = "Give the model that it was quantised from, in float32, float16 or bfloa
 
 def quantisation_method(document: Mapping[str, Any]) -> str | None:
     """How ``config.json`` says that the weights are quantised; None where it says nothing."""
-    if document.get("quantization_config"):
+    if document.get("quantization_config") is not None:
         return _method(document["quantization_config"])
     text = document.get("text_config")
     inside = text.get("quantization_config") if isinstance(text, dict) else None

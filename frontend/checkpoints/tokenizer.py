@@ -40,6 +40,8 @@ def tokenizer_findings(
     own = needs_own_tokenizer(facts)
     if own:
         return own, []
+    if facts.config is None:  # transformers reads it for the tokenizer, too
+        return [], []
     try:
         tokenizer = load_tokenizer(facts.folder)
     except Exception as error:  # the loader raises anything from KeyError to RuntimeError

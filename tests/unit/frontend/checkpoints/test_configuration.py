@@ -24,7 +24,9 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
         {"model_type": "perceptron"},
         f"'perceptron', which transformers {transformers.__version__} does not know",
     ),
+    "sizes that do not fit": ({"num_attention_heads": 7}, "not a multiple"),
     "refused values": ({"hidden_size": "wide"}, "is no configuration that transformers"),
+    "no model's class": ({"architectures": ["LlamaConfig"]}, "LlamaConfig, which is no model"),
     "unknown class": ({"architectures": ["MyForCausalLM"]}, "names the class MyForCausalLM"),
     "odd class": ({"architectures": "LlamaForCausalLM"}, "not a list of names"),
 }
@@ -50,9 +52,17 @@ def test_values_that_transformers_does_not_know_are_named(case: str, folder: Pat
         assert words in str(caught.value)
 
 
+def test_a_class_of_another_architecture_is_named_with_the_architecture(folder: Path) -> None:
+    change_json(folder / "config.json", architectures=["GPT2LMHeadModel"])
+    with pytest.raises(SourceError, match=r"names the class GPT2LMHeadModel and .* 'llama'"):
+        find_checkpoint(str(folder))
+
+
 def test_sizes_that_make_no_model_are_said_before_the_trace(folder: Path) -> None:
     change_json(folder / "config.json", pad_token_id=100_000)
-    with pytest.raises(SourceError, match=r"no model can be made of config\.json.*adding_idx"):
+    with pytest.raises(
+        SourceError, match=r"no LlamaForCausalLM can be made of config\.json.*adding_idx"
+    ):
         find_checkpoint(str(folder))
 
 
