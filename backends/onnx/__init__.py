@@ -2,6 +2,14 @@
 
 from prunec.backends.onnx.export import OnnxReport, export_onnx
 from prunec.backends.onnx.export_experts import ExpertsReport, export_experts
+from prunec.backends.onnx.for_tensorrt import FOR_TENSORRT
 from prunec.backends.onnx.lower import OnnxError
 
-__all__ = ["ExpertsReport", "OnnxError", "OnnxReport", "export_experts", "export_onnx"]
+__all__ = [
+    "FOR_TENSORRT",
+    "ExpertsReport",
+    "OnnxError",
+    "OnnxReport",
+    "export_experts",
+    "export_onnx",
+]

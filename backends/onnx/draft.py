@@ -17,6 +17,8 @@ aten = torch.ops.aten
 CAST = aten._to_copy.default
 """How a draft spells every change of dtype: the one that the exporter translates."""
 
+SDPA = aten.scaled_dot_product_attention.default
+
 
 @dataclass
 class Draft:

@@ -12,7 +12,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 from prunec.backends.experts import MANIFEST, ExpertsManifest
-from prunec.backends.onnx.lower import ModelRewrite, lower
+from prunec.backends.onnx.check import require_readable
+from prunec.backends.onnx.lower import Lowered, ModelRewrite, lower
 from prunec.backends.onnx.weight_file import WeightFile
 from prunec.passes.ir import Program
 
@@ -30,6 +31,7 @@ class ExpertsReport:
         size_bytes: Of all files together.
         rewritten: How often each rewrite applied, by entry point and name.
         seconds: Wall time.
+        readers: What took each file, by entry point; see `OnnxReport`.
     """
 
     folder: Path
@@ -37,6 +39,7 @@ class ExpertsReport:
     size_bytes: int
     rewritten: Mapping[str, Mapping[str, int]]
     seconds: float
+    readers: Mapping[str, tuple[str, ...]]
 
 
 def export_experts(
@@ -54,21 +57,25 @@ def export_experts(
 
     Raises:
         ProgramError: the program has other entry points.
-        OnnxError: an operator of the program has no translation.
+        OnnxError: an operator of the program has no translation, or a reader refuses a file;
+            what was there before is untouched.
         OSError: the folder cannot be written; what was there before is untouched.
     """
     manifest = ExpertsManifest.of(program, ".onnx")
     started = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder, prefix=".experts.", suffix=".partial"))
-    counts, rewritten = {}, {}
+    made: dict[str, Lowered] = {}
     try:
         with WeightFile(partial / WEIGHTS) as weights:
             for name, entry in manifest.entries.items():
-                lowered = lower(program, rewrites, name)
-                weights.take(lowered.model)
-                ir.save(lowered.model, partial / entry.file)
-                counts[name], rewritten[name] = len(lowered.model.graph), lowered.rewritten
+                made[name] = lower(program, rewrites, name)
+                weights.take(made[name].model)
+                ir.save(made[name].model, partial / entry.file)
+        readers = {
+            name: require_readable(partial / manifest.entries[name].file, lowered.model)
+            for name, lowered in made.items()
+        }
         (partial / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         size_bytes = sum(file.stat().st_size for file in partial.iterdir())
         (folder / MANIFEST).unlink(missing_ok=True)  # never an old manifest beside new models
@@ -76,5 +83,11 @@ def export_experts(
             file.replace(folder / file.name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    seconds = time.perf_counter() - started
-    return ExpertsReport(folder, counts, size_bytes, rewritten, seconds)
+    return ExpertsReport(
+        folder,
+        {name: len(lowered.model.graph) for name, lowered in made.items()},
+        size_bytes,
+        {name: lowered.rewritten for name, lowered in made.items()},
+        time.perf_counter() - started,
+        readers,
+    )

@@ -1,18 +1,22 @@
 """``x * cos + cat(-x2, x1) * sin`` with ``x = cat(x1, x2)`` -> ``RotaryEmbedding(x, cos1, sin1)``.
 
 cos and sin are the tables of a step, [batch, token, head_dim], whose halves are equal; cos1 and
-sin1 are their first halves, [batch, token, head_dim / 2], one pair for all layers.
+sin1 are their first halves, [batch, token, head_dim / 2], one pair for all layers. Where x and the
+tables have two element types, all are brought to the one that the sum has: ONNX wants one.
 """
 
 from __future__ import annotations
 
 from typing import Any, cast
 
+import torch
 import torch.onnx.ops  # registers torch.ops.onnx
 from torch.fx import Node
 
-from prunec.backends.onnx.draft import CAST, Draft, aten, calls, insert, replace
+from prunec.backends.onnx.draft import CAST, Draft, aten, calls, insert, replace, same_dtype
 
+_ELEMENTS = (torch.float32, torch.float16, torch.bfloat16)
+"""What ONNX ``RotaryEmbedding`` computes in."""
 _UNARY = (aten.cos.default, aten.sin.default, aten.mul.Tensor, CAST)
 
 
@@ -29,14 +33,24 @@ def fuse_rotary_embedding(draft: Draft) -> int:
             if table not in halves:
                 halves[table] = _first_half(table)
         rotary = torch.ops.onnx.RotaryEmbedding.opset23
-        replace(node, insert(node, rotary, source, *(halves[t] for t in tables)))
+        operands = (source, *(halves[table] for table in tables))
+        replace(node, insert(node, rotary, *(_in_type_of(node, value) for value in operands)))
         fused += 1
     draft.graph.eliminate_dead_code()
     return fused
 
 
+def _in_type_of(node: Node, value: Node) -> Node:
+    """The value in the node's element type, which loses nothing: it is what torch promotes to."""
+    if same_dtype(node, value):
+        return value
+    return insert(node, CAST, value, dtype=node.meta["val"].dtype)
+
+
 def _match(node: Node) -> tuple[Node, Node, Node] | None:
     if not calls(node, aten.add.Tensor) or not all(calls(a, aten.mul.Tensor) for a in node.args):
+        return None
+    if node.meta["val"].dtype not in _ELEMENTS:
         return None
     straight, turned = node.args
     source, cos = straight.args  # type: ignore[union-attr]

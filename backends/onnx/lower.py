@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 
 from prunec.backends.onnx.draft import Draft
 from prunec.backends.onnx.fold_reshape_sizes import fold_reshape_sizes
+from prunec.backends.onnx.fold_small_constants import fold_small_constants
 from prunec.backends.onnx.fuse_rms_norm import fuse_rms_norm
 from prunec.backends.onnx.fuse_rotary_embedding import fuse_rotary_embedding
 from prunec.backends.onnx.label_axes import label_axes
@@ -94,6 +95,7 @@ def lower(
     stage("rewrite")
     model = _translate(draft)
     stage("translate")
+    fold_small_constants(model)
     fold_reshape_sizes(model)
     label_axes(model, draft.inputs, draft.outputs)
     state_loop_conditions(model)
@@ -111,8 +113,16 @@ def _translate(draft: Draft) -> ir.Model:
     try:
         return _run_exporter(to_exported(draft), draft)
     except torch.onnx.OnnxExporterError as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise OnnxError(f"the program cannot be translated to ONNX: {reason}") from error
+        raise OnnxError(f"the program cannot be translated to ONNX: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the exporter says, and what made it say so."""
+    first = cause = error.__cause__ or error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    said = [(str(e).strip() or type(e).__name__).splitlines()[0] for e in (first, cause)]
+    return ": ".join(dict.fromkeys(said))
 
 
 def _run_exporter(exported: ExportedProgram, draft: Draft) -> ir.Model:

@@ -12,23 +12,21 @@ from typing import Any
 
 from torch.fx import Node
 
-from prunec.backends.onnx.draft import Draft, aten, calls, insert, replace
-
-_SDPA = aten.scaled_dot_product_attention.default
+from prunec.backends.onnx.draft import SDPA, Draft, aten, calls, insert, replace
 
 
 def share_key_value_heads(draft: Draft) -> int:
     """Let attention read each KV head in place; return how many attentions changed."""
     changed = 0
     for node in list(draft.graph.nodes):
-        if not calls(node, _SDPA):
+        if not calls(node, SDPA):
             continue
         query, key, value = node.args[:3]
         shared = [_repeated(a) or _single(a, query) for a in (key, value)]
         if None in shared or node.kwargs.get("enable_gqa"):
             continue
         kwargs = {**node.kwargs, "enable_gqa": True}
-        replace(node, insert(node, _SDPA, query, *shared, *node.args[3:], **kwargs))
+        replace(node, insert(node, SDPA, query, *shared, *node.args[3:], **kwargs))
         changed += 1
     draft.graph.eliminate_dead_code()
     return changed

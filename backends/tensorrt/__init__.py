@@ -13,6 +13,7 @@ from prunec.backends.tensorrt.options import (
     language_profiles,
     require_buildable,
 )
+from prunec.backends.tensorrt.program_profiles import program_profiles
 from prunec.backends.tensorrt.runner import TensorRTRunner
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "language_profiles",
     "load_engine",
     "manifest_path",
+    "program_profiles",
     "read_manifest",
     "require_buildable",
     "require_library",

@@ -58,7 +58,8 @@ def _require_kernels(library: Library, source: OnnxFile) -> None:
         raise EngineError(
             f"{source.path} has {len(source.float32_attention)} Attention nodes in float32 "
             f"(the first is {source.float32_attention[0]}) and {library.name} has no kernel for "
-            "them: export the program in bfloat16 or float16"
+            "them: export the program in bfloat16 or float16, or with the rewrites FOR_TENSORRT of "
+            "prunec.backends.onnx"
         )
 
 

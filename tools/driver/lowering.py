@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from prunec.backends.genai import write_genai_folder
-from prunec.backends.onnx import export_experts, export_onnx
-from prunec.backends.onnx.split_top_k import split_top_k
+from prunec.backends.onnx import FOR_TENSORRT, export_experts, export_onnx
 from prunec.backends.ort import fold_cache
 from prunec.backends.tensorrt import (
     EngineManifest,
@@ -51,11 +50,11 @@ def build_engines(
     """
     source = folder / "source"
     if has_choice(program):
-        export_experts(program, source, rewrites=(split_top_k,))
+        export_experts(program, source, rewrites=FOR_TENSORRT)
         built = build_experts_engines(source, folder, options, progress)
     else:
         onnx = source / "model.onnx"
-        export_onnx(program, onnx)
+        export_onnx(program, onnx, FOR_TENSORRT)
         built = {"model": build_engine(onnx, folder / "model.engine", options, progress)}
     shutil.rmtree(source)
     return built

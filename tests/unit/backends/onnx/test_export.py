@@ -91,7 +91,7 @@ def test_weights_lie_beside_the_graph_under_its_final_name(
 
 def test_the_report_says_what_was_done(exported: tuple[Path, OnnxReport]) -> None:
     report = exported[1]
-    assert report.seconds.keys() == {"rewrite", "translate", "tidy", "write"}
+    assert report.seconds.keys() == {"rewrite", "translate", "tidy", "write", "check"}
     assert report.rewritten["share_key_value_heads"] == 2
 
 

@@ -116,6 +116,19 @@ def test_all_layers_rotate_by_one_pair_of_tables() -> None:
     assert call_count(draft, aten.cos.default) == call_count(draft, aten.sin.default) == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rotations_by_wide_tables_are_fused_in_one_element_type(dtype: torch.dtype) -> None:
+    draft = normalised(architecture_program("olmo2", dtype))
+    assert fuse_rotary_embedding(draft) == 2 * LAYERS
+    rotations = [n for n in draft.graph.nodes if "RotaryEmbedding" in str(n.target)]
+    found = [{n.meta["val"].dtype, *(a.meta["val"].dtype for a in n.args)} for n in rotations]
+    assert found == 2 * LAYERS * [{torch.float32}]
+
+
+def test_rotations_in_float64_are_left_as_they_are() -> None:
+    assert fuse_rotary_embedding(normalised(small_program(torch.float64))) == 0
+
+
 def test_a_tied_embedding_keeps_its_orientation() -> None:
     draft = normalised(small_program())
     embedding = next(n.args[0] for n in draft.graph.nodes if n.target is aten.embedding.default)

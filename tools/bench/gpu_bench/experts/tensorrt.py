@@ -20,7 +20,7 @@ from gpu_bench.guard import SkippedError
 from gpu_bench.memory import out_of_memory_skips, require_disk, require_memory
 from gpu_bench.parity import BFLOAT16, compare
 from gpu_bench.timing import own_stream, time_in_turn
-from prunec.backends.onnx.split_top_k import split_top_k
+from prunec.backends.onnx import FOR_TENSORRT
 from prunec.backends.tensorrt import (
     EngineError,
     EngineOptions,
@@ -90,7 +90,7 @@ def build_side(program: Program, folder: Path, library: str, lengths: Lengths) -
         new_tokens=lengths.prompt,
         max_length=lengths.pasts[-1] + 2,
     )
-    files = export_side(program, folder / "onnx", (split_top_k,))
+    files = export_side(program, folder / "onnx", FOR_TENSORRT)
     engines: dict[str, Path] = {}
     for path in sorted(set(files.values())):
         phases = [phase for phase, file in files.items() if file == path]
