@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 
+from prunec.frontend.binding.agreement import require_agreement
+from prunec.frontend.binding.plain import require_known, require_plain
+from prunec.frontend.binding.twin import fake_twin, reference, tensors_of
+from prunec.frontend.binding.weights import bind_weights, computed_in
 from prunec.frontend.tracing import ExportError, program_from_exported, trace_module
-from prunec.frontend.tracing.architecture import model_class
-from prunec.frontend.tracing.model import trace_class
-from prunec.passes.ir import Program, cast
+from prunec.frontend.tracing.architecture import fake_model, model_class
+from prunec.frontend.tracing.feeds import TEXT
+from prunec.frontend.tracing.model import trace_fake
+from prunec.frontend.tracing.precision import TRACED
+from prunec.passes.ir import Program
 
 __all__ = [
+    "TEXT",
     "ExportError",
     "bind_weights",
     "describe",
@@ -23,7 +31,7 @@ __all__ = [
 ]
 
 
-def trace_config(config: Any, *, cache: bool = True) -> Program:
+def trace_config(config: Any, *, cache: bool = True, part: str | None = None) -> Program:
     """Trace the model of a configuration without any weight; its weights are fake tensors.
 
     A language model becomes one step with its KV cache as inputs and outputs; any other model
@@ -33,24 +41,40 @@ def trace_config(config: Any, *, cache: bool = True) -> Program:
         config: The configuration (transformers).
         cache: Whether a model that generates text keeps its cache; without one it reads every
             text from its start.
+        part: ``text`` for the part that text alone reaches of a model that takes images, sound or
+            boxes beside it. The program's origin tells what was left out.
 
     Raises:
-        ExportError: transformers knows no model for it, the trace fails, or it generates text
-            and its cache is not found.
+        ExportError: transformers knows no model for it, the trace fails, it generates text and
+            its cache is not found, or it takes more than text and no part was named.
     """
-    return trace_class(model_class(config), config, cache)
+    kind = model_class(config)
+    return trace_fake(partial(fake_model, kind, config), kind.__name__, cache=cache, part=part)
 
 
-def trace_model(model: Any, dtype: torch.dtype = torch.float32, *, cache: bool = True) -> Program:
-    """Trace a loaded model and bind its weights.
+def trace_model(
+    model: Any,
+    dtype: torch.dtype = torch.float32,
+    *,
+    cache: bool = True,
+    part: str | None = None,
+) -> Program:
+    """Trace a loaded model as it is, bind its weights, and run both on a few tokens.
+
+    What was changed since its configuration was written (a head of its own, a bias, another
+    activation) is in the program. The model is left as it is, and shares its tensors where they
+    have the type already.
 
     Args:
         model: A model of transformers.
         dtype: What the program computes in.
         cache: As for `trace_config`.
+        part: As for `trace_config`.
 
     Raises:
-        ExportError: the trace fails, or it is a module of another kind.
+        ExportError: the trace fails, it is a module of another kind, its weights are no plain
+            numbers (quantised, packed, offloaded, parametrised), it has hooks, it holds tensors
+            that nothing reads, or the program computes something else than the model.
     """
     if not hasattr(type(model), "_from_config"):
         raise ExportError(
@@ -58,25 +82,17 @@ def trace_model(model: Any, dtype: torch.dtype = torch.float32, *, cache: bool =
             "takes",
             in_python="Give it example inputs with trace_module",
         )
-    return bind_weights(trace_class(type(model), model.config, cache), model, dtype)
-
-
-def bind_weights(program: Program, model: torch.nn.Module, dtype: torch.dtype) -> Program:
-    """The same program with the model's tensors, computing in `dtype`."""
-    tensors: dict[str, torch.Tensor] = dict(model.named_parameters(remove_duplicate=False))
-    tensors |= dict(model.named_buffers(remove_duplicate=False))
-    absent = sorted(program.parameters().keys() - tensors.keys())
-    if absent:
-        raise ExportError(
-            f"{type(model).__name__} lacks weights of the program, for example {absent[:3]}. Load "
-            f"the checkpoint with the class that was traced: {program.origin.get('class')}"
-        )
-    fake = cast(program, dtype)
-    weights = {
-        name: tensors[name].detach().to(weight.dtype) if name in tensors else program.weights[name]
-        for name, weight in fake.weights.items()
-    }
-    return fake.with_weights(weights)
+    described = fake_model(type(model), model.config, TRACED, None)
+    require_plain(model, described)
+    tensors = dict(tensors_of(described))
+    make = partial(fake_twin, model, tensors)
+    traced = trace_fake(make, type(model).__name__, cache=cache, part=part)
+    require_known(traced, model, tensors)
+    own = computed_in(model)
+    wide = torch.promote_types(own, dtype)  # which shows more of a difference
+    program = bind_weights(traced, model, wide)
+    require_agreement(program, reference(model, program.weights, None if own == wide else wide))
+    return program if wide == dtype else bind_weights(traced, model, dtype)
 
 
 def describe(config: Any) -> Mapping[str, Any]:

@@ -55,7 +55,7 @@ def find_cache(model: Any) -> KeyValueCache | None:
         return None
     if model._is_stateful:
         raise _refused(model, "keeps a recurrent state between steps", "only keys and values of")
-    names = _candidates(model)
+    names = cache_parameters(model)
     if not names:
         raise ExportError(
             f"{type(model).__name__} generates text, and no parameter of its forward takes a "
@@ -70,14 +70,24 @@ def keys_and_values(result: Any) -> list[torch.Tensor] | None:
     Args:
         result: The output of the model (transformers ``ModelOutput``).
     """
+    cache = returned_cache(result)
+    if cache is None:
+        return None
+    held = [getattr(layer, part, None) for layer in cache.layers for part in _PARTS]
+    found = [t for t in held if isinstance(t, torch.Tensor) and t.dim() == 4]
+    return found if found and len(found) == len(held) else None
+
+
+def returned_cache(result: Any) -> Any:
+    """The cache in what a model returned; None where there is none, or several.
+
+    Args:
+        result: The output of the model (transformers ``ModelOutput``).
+    """
     from transformers import Cache
 
     caches = [value for value in result.values() if isinstance(value, Cache)]
-    if len(caches) != 1:
-        return None
-    held = [getattr(layer, part, None) for layer in caches[0].layers for part in _PARTS]
-    found = [t for t in held if isinstance(t, torch.Tensor) and t.dim() == 4]
-    return found if found and len(found) == len(held) else None
+    return caches[0] if len(caches) == 1 else None
 
 
 def filled_cache(past: Sequence[torch.Tensor]) -> Any:
@@ -101,14 +111,15 @@ def filled_cache(past: Sequence[torch.Tensor]) -> Any:
     return cache
 
 
-def _candidates(model: Any) -> list[str]:
-    """Parameters that take a cache, those whose annotation says so first."""
+def cache_parameters(model: Any) -> list[str]:
+    """The parameters of a model's forward that take a cache, likeliest first."""
     taken = parameters(model)
-    typed = [name for name, p in taken.items() if _takes_cache(p.annotation)]
+    typed = [name for name, p in taken.items() if takes_cache(p.annotation)]
     return typed or [name for name in _NAMES if name in taken]
 
 
-def _takes_cache(annotation: Any) -> bool:
+def takes_cache(annotation: Any) -> bool:
+    """Whether a parameter of this annotation takes a cache of transformers."""
     from transformers import Cache
 
     return any(inspect.isclass(kind) and issubclass(kind, Cache) for kind in _kinds(annotation))

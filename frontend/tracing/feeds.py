@@ -14,8 +14,7 @@ from prunec.frontend.tracing.ports import role_of
 from prunec.passes.ir import Port
 from prunec.passes.ir.program import Size
 
-# Distinct as a rule, and none that a size of the model is likely to have.
-_EXAMPLES = {
+EXAMPLES = {
     "batch_size": 3,
     "image_batch_size": 3,  # some models want an image for each text
     "sequence_length": 5,
@@ -24,8 +23,20 @@ _EXAMPLES = {
     "decoder_sequence_length": 6,
     "sample_count": 1600,
 }
+"""Sizes to trace with: distinct as a rule, and none that a size of the model is likely to have."""
 _IMAGE_SIZE = 224
 """Pixels along each side where a configuration names none; what most of them were trained on."""
+
+TEXT = "text"
+"""The part of a model that text alone reaches."""
+TEXT_INPUTS = {
+    "input_ids",
+    "attention_mask",
+    "token_type_ids",
+    "position_ids",
+    "decoder_input_ids",
+}
+"""Inputs that are text, or say where in it."""
 
 Shape = tuple[Size, ...]
 
@@ -51,14 +62,19 @@ def step_ports(model: Any, cache_shapes: Sequence[tuple[int, int]]) -> list[Port
     return ports
 
 
-def whole_ports(model: Any) -> list[Port]:
+def whole_ports(model: Any, part: str | None = None) -> list[Port]:
     """Inputs of a model that is run once on all that it is given.
+
+    Args:
+        model: A model of transformers.
+        part: `TEXT` where it is to be given text only.
 
     Raises:
         ExportError: it wants an input whose shape the configuration does not tell.
     """
     taken = parameters(model)
-    shapes = {name: shape for name, shape in _SHAPES.items() if name in taken}
+    known = {n: s for n, s in _SHAPES.items() if part is None or n in TEXT_INPUTS}
+    shapes = {name: shape for name, shape in known.items() if name in taken}
     if "input_ids" not in shapes:
         shapes = {n: s for n, s in shapes.items() if n not in ("attention_mask", "token_type_ids")}
     elif (_find(model.config, "type_vocab_size") or 1) < 2:
@@ -88,7 +104,7 @@ def parameters(model: Any) -> Mapping[str, inspect.Parameter]:
 
 def example(port: Port) -> torch.Tensor:
     """A tensor to trace on: every token real, every value zero."""
-    shape = [_EXAMPLES[size] if isinstance(size, str) else size for size in port.shape]
+    shape = [EXAMPLES[size] if isinstance(size, str) else size for size in port.shape]
     fill = torch.ones if port.name == "attention_mask" else torch.zeros
     return fill(shape, dtype=port.dtype)
 
@@ -120,14 +136,15 @@ def _beside_text(port: Port) -> Port:
 
 def _find(config: Any, name: str) -> Any:
     """An attribute of the configuration, or of the first part of it that has it."""
-    return next((v for v in _values(config, name) if v is not None), None)
+    return next((v for v in values_of(config, name) if v is not None), None)
 
 
-def _values(config: Any, name: str) -> Iterator[Any]:
+def values_of(config: Any, name: str) -> Iterator[Any]:
+    """An attribute of the configuration and of all its parts; None where there is none."""
     yield getattr(config, name, None)
     for part in config.sub_configs:
         if getattr(config, part, None) is not None:
-            yield from _values(getattr(config, part), name)
+            yield from values_of(getattr(config, part), name)
 
 
 def _tokens(config: Any) -> Shape:

@@ -13,6 +13,7 @@ from prunec.backends.runner import Runner
 from prunec.backends.tensorrt import ExpertsTensorRTRunner, TensorRTRunner
 from prunec.backends.torch import TorchWholeRunner, open_runner
 from prunec.driver.find_model import find_model
+from prunec.driver.left_out import describe_left_out
 from prunec.driver.program_folder import find_program
 from prunec.driver.terminal import Terminal
 from prunec.frontend.checkpoints.adapters import has_adapter
@@ -192,6 +193,8 @@ def _open_model(reference: str, terminal: Terminal, needs_tokenizer: bool) -> Ar
         model = checkpoint.load_model()
     with terminal.stage(f"Trace {reference}"):
         program = trace_model(model)
+    if left_out := describe_left_out(program.origin):
+        terminal.say(f"  {left_out}")
     return Artefact(reference, _open_torch(program), program, _weight_bytes(program), reference)
 
 

@@ -43,7 +43,9 @@ def run_job(recipe: Recipe, terminal: Terminal) -> Report:
     require_output(recipe.output.folder)
     require_engine(recipe.output.engine)
     with terminal.stage("Find the checkpoint"):
-        checkpoint, task = find_model(recipe.model.source, needs_tokenizer=True)
+        checkpoint, task = find_model(
+            recipe.model.source, needs_tokenizer=True, part=recipe.model.part
+        )
         tokenizer = checkpoint.load_tokenizer()
     for note in checkpoint.notes:
         terminal.say(f"  {note}")
@@ -55,7 +57,7 @@ def run_job(recipe: Recipe, terminal: Terminal) -> Report:
         traced = trace(job)
         require_budget(traced, passes)
         require_space(traced, recipe)
-        dense = load_dense(job, traced)
+        dense = load_dense(job)
         text = find_text(job, dense)
         staging.take_over(job_key(job, dense, text), terminal.say)
         pruned = prune(job, dense, text)

@@ -41,6 +41,8 @@ class ModelSection(_Section):
     cache: bool = True
     """Whether a model that generates text keeps its KV cache; without one it reads each text from
     its start."""
+    part: Literal["text"] | None = None
+    """The text part of a model that takes more than text; the rest is left out."""
 
 
 class CalibrationSection(_Section):

@@ -119,6 +119,8 @@ def describe_method(job: Job) -> Iterator[str]:
         f"Importance and repair used {calibration['windows']} windows of "
         f"{calibration['window_tokens']} tokens of {_named(calibration)}; the two do not overlap."
     )
+    if results["trace"]["left_out"]:
+        yield results["trace"]["left_out"]
     if results["evaluate"]["answers"]:
         template = getattr(job.tokenizer, "chat_template", None)
         yield f"Answers are greedy, {'in' if template else 'without'} a chat template."

@@ -11,6 +11,7 @@ import torch
 
 from prunec.backends.tensorrt import EngineOptions
 from prunec.driver.kept import kept_by_kind
+from prunec.driver.left_out import describe_left_out
 from prunec.driver.lowering import build_engines, write_onnx
 from prunec.driver.recipe import Recipe
 from prunec.driver.staging import Staging
@@ -20,7 +21,7 @@ from prunec.frontend.calibration import (
     CalibrationSet,
     calibration_tokens,
 )
-from prunec.frontend.export import bind_weights, describe, trace_config
+from prunec.frontend.export import describe, trace_config, trace_model
 from prunec.frontend.sources import Checkpoint, cache_folder
 from prunec.passes.contract import Context, Pass, Record
 from prunec.passes.ir import Program, cast, load_program, save_program
@@ -63,16 +64,23 @@ class Text:
 
 def trace(job: Job) -> Program:
     """Trace the model of the configuration; no weight is read."""
-    with job.stage("trace", "Trace the model"):
-        return trace_config(job.checkpoint.config, cache=job.recipe.model.cache)
+    section = job.recipe.model
+    with job.stage("trace", "Trace the model") as result:
+        traced = trace_config(job.checkpoint.config, cache=section.cache, part=section.part)
+        result["left_out"] = describe_left_out(traced.origin)
+    if result["left_out"]:
+        job.terminal.say(f"  {result['left_out']}")
+    return traced
 
 
-def load_dense(job: Job, traced: Program) -> Program:
-    """Bind the checkpoint's weights to the traced program."""
+def load_dense(job: Job) -> Program:
+    """Load the checkpoint, trace what was loaded, and compare both on a few tokens."""
     with job.stage("load", "Load the weights"):
+        section = job.recipe.model
         model = job.checkpoint.load_model()
-        dtype: torch.dtype = getattr(torch, job.recipe.model.dtype)
-        dense = bind_weights(traced, model, dtype)
+        dtype: torch.dtype = getattr(torch, section.dtype)
+        # What a checkpoint holds can differ from its configuration, whose trace told the budgets.
+        dense = trace_model(model, dtype, cache=section.cache, part=section.part)
         facts = describe(job.checkpoint.config)
         return replace(dense, origin={**dense.origin, **facts, "model": job.checkpoint.reference})
 

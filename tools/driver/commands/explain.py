@@ -33,6 +33,12 @@ def explain(
     without_cache: Annotated[
         bool, typer.Option("--without-cache", help="Trace a decoder without its KV cache.")
     ] = False,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            "--part", metavar="text", help="The text part of a model that takes more than text."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show which dimensions of a model shrink together, and which are refused and why.
@@ -45,7 +51,7 @@ def explain(
     from prunec.passes.analysis.coupling import find_structures
 
     with open_terminal(as_json) as terminal:
-        program = open_shapes(model, terminal, cache=not without_cache)
+        program = open_shapes(model, terminal, cache=not without_cache, part=part)
         with terminal.stage("Find the coupled structures"):
             coupling = find_structures(program)
             document = {"model": model, **describe_coupling(program, coupling)}
@@ -59,8 +65,11 @@ def explain(
         terminal.deliver(document, f"{output}: {drawn.name}, {drawn.size} units")
 
 
-def open_shapes(reference: str, terminal: Terminal, *, cache: bool = True) -> Program:
+def open_shapes(
+    reference: str, terminal: Terminal, *, cache: bool = True, part: str | None = None
+) -> Program:
     """The program of a model reference without its weights, or a stored program."""
+    from prunec.driver.left_out import describe_left_out
     from prunec.driver.program_folder import find_program
     from prunec.frontend.export import trace_config
     from prunec.frontend.sources import find_config
@@ -72,8 +81,10 @@ def open_shapes(reference: str, terminal: Terminal, *, cache: bool = True) -> Pr
     with terminal.stage(f"Read the configuration of {reference}"):
         config = find_config(reference)
     with terminal.stage("Trace the model"):
-        program = trace_config(config, cache=cache)
-        # Bytes are counted as the checkpoint stores them; types of one size weigh the same.
-        stored = config.dtype or model_dtype(program)
-        is_alike = stored.itemsize == model_dtype(program).itemsize
-        return program if is_alike else cast(program, stored)
+        program = trace_config(config, cache=cache, part=part)
+    if left_out := describe_left_out(program.origin):
+        terminal.say(f"  {left_out}")
+    # Bytes are counted as the checkpoint stores them; types of one size weigh the same.
+    stored = config.dtype or model_dtype(program)
+    is_alike = stored.itemsize == model_dtype(program).itemsize
+    return program if is_alike else cast(program, stored)
