@@ -26,9 +26,9 @@ class OutputLikeness:
         kl_stderr_nats: Its standard error, from the spread between windows.
         top1_agreement: The share of tokens or texts for which both find the same likeliest.
         relative_error: The norm of the difference over that of the dense output. None, as the
-            next, where the output is a distribution.
-        cosine: Between the vectors of both, mean over tokens or texts; of single numbers, their
-            correlation over all of them.
+            next two, where the output is a distribution.
+        cosine: Between the vectors of both, mean over tokens or texts. None for single numbers.
+        correlation: Of single numbers, over all tokens or texts; None where they do not vary.
     """
 
     name: str
@@ -38,6 +38,7 @@ class OutputLikeness:
     top1_agreement: float | None = None
     relative_error: float | None = None
     cosine: float | None = None
+    correlation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -145,10 +146,9 @@ def _summarise(output: Output, rows: torch.Tensor) -> OutputLikeness:
         kl, stderr = mean_and_stderr(rows[:, 0].tolist())
         return OutputLikeness(output.name, per, kl, stderr, float(rows[:, 1].mean()))
     count, cosines, off, aa, bb, ab, a, b = rows.sum(0).tolist()
-    if output.shape[-1] == 1:
-        spread = (aa - a * a / count) * (bb - b * b / count)
-        cosine = (ab - a * b / count) / spread**0.5 if spread > 0 else None
-    else:
-        cosine = cosines / count
     error = (off / aa) ** 0.5 if aa else None
-    return OutputLikeness(output.name, per, relative_error=error, cosine=cosine)
+    if output.shape[-1] != 1:
+        return OutputLikeness(output.name, per, relative_error=error, cosine=cosines / count)
+    spread = (aa - a * a / count) * (bb - b * b / count)
+    correlation = (ab - a * b / count) / spread**0.5 if spread > 0 else None
+    return OutputLikeness(output.name, per, relative_error=error, correlation=correlation)

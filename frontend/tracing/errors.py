@@ -99,4 +99,10 @@ def _advice(error: BaseException) -> tuple[str, str]:
             "The model fixes a size that should stay open",
             "Give that dimension a fixed size",
         )
+    if "no padding token is defined" in text:
+        return (
+            "It finds the end of each text of a batch by its padding: set pad_token_id in "
+            "config.json to the tokenizer's padding token, or to a token that no text has",
+            "Set model.config.pad_token_id",
+        )
     return "", "If it runs by itself, trace it with trace_module on inputs that it runs on"

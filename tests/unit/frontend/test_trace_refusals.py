@@ -20,6 +20,7 @@ from prunec.frontend.export import (
 )
 from support.architectures import random_model
 from support.configs.untraceable import NOT_TRACEABLE
+from support.text_models import text_model
 
 
 @torch.library.custom_op("prunec_tests::mystery", mutates_args=())
@@ -130,3 +131,10 @@ def test_a_module_of_another_kind_is_sent_to_example_inputs() -> None:
 def test_a_size_that_the_module_fixes_is_named() -> None:
     with pytest.raises(ExportError, match=r"x.*\.size\(\)\[0\].*constant \(4\)"):
         trace_module(Apply(lambda x: x.reshape(2, 10)).eval(), (torch.ones(4, 5),), OPEN_BATCH)
+
+
+def test_a_classifier_that_cannot_find_the_end_of_its_texts_says_what_to_set() -> None:
+    config = text_model("decoder-classifier")
+    config.pad_token_id = None
+    with pytest.raises(ExportError, match=r"set pad_token_id in config\.json"):
+        trace_config(config)

@@ -169,10 +169,10 @@ def _figures(output: Mapping[str, Any], which: str) -> Iterator[Figure]:
     for label, key, note in (
         ("Relative error", "relative_error", "norm of the difference over that of dense"),
         ("Cosine to dense", "cosine", f"mean over {_PER[per]}"),
+        ("Correlation with dense", "correlation", f"over {_PER[per]}"),
     ):
-        value = output[key]
-        shown = "-" if value is None else f"{value:.3f}"
-        yield Figure(f"{label}{which}", "", shown, "", note)
+        if output[key] is not None:
+            yield Figure(f"{label}{which}", "", f"{output[key]:.3f}", "", note)
 
 
 def _sentence(output: Mapping[str, Any]) -> str:
