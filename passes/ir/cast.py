@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from prunec.passes.ir.program import Entry, Port, Program
+from prunec.passes.ir.ranges import (
+    clamp_numbers,
+    clamp_values,
+    constants_computed_in,
+    restore_numbers,
+)
 from prunec.passes.ir.shapes import copy_graph, propagate
 
 _REDUCED = (torch.bfloat16, torch.float16)
-_HUGE = torch.finfo(torch.bfloat16).max
-"""Where models spell masks out, what they add to hidden scores: the least of their precision."""
 
 
 def model_dtype(program: Program) -> torch.dtype:
@@ -27,7 +30,8 @@ def cast(program: Program, dtype: torch.dtype) -> Program:
 
     Casts to the model's own precision follow a tensor (``aten.to.other``), so they need no
     change; casts to float32 are deliberate (norms, rotary tables) and stay at float32, or at
-    `dtype` where that is wider. Widening is exact.
+    `dtype` where that is wider. Widening is exact. Finite numbers that a narrower type cannot
+    hold, such as those of masks, become the largest that it can.
     """
     before = model_dtype(program)
     if before == dtype:
@@ -43,7 +47,12 @@ def cast(program: Program, dtype: torch.dtype) -> Program:
     }
     entries = {name: _cast_entry(e, before, dtype, literals) for name, e in program.entries.items()}
     for entry in entries.values():
+        clamped = clamp_numbers(entry.graph, dtype)
         propagate(entry, weights)
+        if restore_numbers(clamped, dtype):
+            propagate(entry, weights)
+        for name in constants_computed_in(entry, program.buffers, dtype):
+            weights[name] = clamp_values(weights[name], dtype)
     return replace(program, entries=entries, weights=weights)
 
 
@@ -58,6 +67,8 @@ def _cast_weight(
         return weight
     if is_buffer and weight.dtype in (torch.float32, torch.float64):
         return weight.to(wide)
+    if is_buffer and weight.dtype == before:
+        return clamp_values(weight, dtype).to(dtype)
     return weight.to(dtype) if weight.dtype == before else weight.to(wide)
 
 
@@ -68,11 +79,7 @@ def _cast_entry(
     literals: dict[torch.dtype, torch.dtype],
 ) -> Entry:
     def convert(value: Any) -> Any:
-        if isinstance(value, torch.dtype):
-            return literals.get(value, value)
-        if dtype == torch.float16 and isinstance(value, float) and _HUGE <= abs(value) < math.inf:
-            return math.copysign(torch.finfo(torch.float16).max, value)
-        return value
+        return literals.get(value, value) if isinstance(value, torch.dtype) else value
 
     graph, _ = copy_graph(entry.graph)
     for node in graph.nodes:
