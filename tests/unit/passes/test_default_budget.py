@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def traced(module: nn.Module, x: torch.Tensor) -> Program:
     return trace_module(module.eval(), (x,))
 
 
-def planned(program: Program, kind: str, **options: float) -> Plan:
+def planned(program: Program, kind: str, **options: Any) -> Plan:
     context = Context()
     Score("magnitude", kinds=(kind,)).apply(program, context)
     Allocate(kinds=(kind,), multiple=1, **options).apply(program, context)
@@ -87,3 +88,26 @@ def test_a_default_that_cannot_be_reached_is_not_called_by_an_option() -> None:
         planned(program, "ffn-channel", floor=0.9)
     assert "Raise the share that stays" in str(error.value)
     assert "keep" not in str(error.value)
+
+
+class Stream(nn.Module):
+    """A stream with branches of one matrix each: nothing in it has an index of a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start, self.end = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.add, self.more = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.start(x)
+        x = x + self.add(x)
+        return self.end(x + self.more(x))
+
+
+def test_a_stream_alone_can_be_cut_and_has_no_layers_to_protect() -> None:
+    program = traced(Stream(), torch.randn(2, 4))
+    assert {s.kind for s in find_structures(program).structures} == {"residual", "layer"}
+    (cut,) = planned(program, "residual", parameters=0.5).cuts
+    assert cut.kept_count < cut.size
+    with pytest.raises(PassError, match="protect=0: there are no layers"):
+        planned(program, "residual", parameters=0.5, protect=(0,))
