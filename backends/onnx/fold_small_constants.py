@@ -9,12 +9,15 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnxscript.optimizer import fold_constants
 
+from prunec.backends.onnx.quiet import quiet
+
 _LEAST_BYTES = 1024  # a second copy of less costs nothing
 
 
 def fold_small_constants(model: ir.Model) -> None:
     """Fold whatever leaves each weight stored once."""
-    fold_constants(model, should_fold=lambda node: False if _reads_shared(node) else None)
+    with quiet("onnxscript.optimizer._constant_folding"):  # logs what it cannot fold
+        fold_constants(model, should_fold=lambda node: False if _reads_shared(node) else None)
 
 
 def _reads_shared(node: ir.Node) -> bool:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -20,6 +18,7 @@ from prunec.backends.onnx.fuse_rms_norm import fuse_rms_norm
 from prunec.backends.onnx.fuse_rotary_embedding import fuse_rotary_embedding
 from prunec.backends.onnx.label_axes import label_axes
 from prunec.backends.onnx.normalise import normalise
+from prunec.backends.onnx.quiet import quiet
 from prunec.backends.onnx.share_key_value_heads import share_key_value_heads
 from prunec.backends.onnx.solve_positive import SOLVE, solve_positive, translate_solve
 from prunec.backends.onnx.spell_out_complex import spell_out_complex
@@ -43,6 +42,9 @@ REWRITES: tuple[Callable[[Draft], int], ...] = (
     transpose_linear_weights,
 )
 
+
+_EXPORTER = tuple(f"torch.onnx._internal.exporter.{name}" for name in ("_registration", "_core"))
+"""These log that torchvision is absent, and traces of modules."""
 
 ModelRewrite = Callable[[ir.Model], int]
 """Changes a finished model in place and says how often it applied."""
@@ -126,8 +128,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _run_exporter(exported: ExportedProgram, draft: Draft) -> ir.Model:
-    with warnings.catch_warnings(), _quiet_exporter():
-        warnings.simplefilter("ignore")  # deprecations inside torch
+    with quiet(*_EXPORTER):
         result = torch.onnx.export(
             exported,
             dynamo=True,
@@ -139,18 +140,3 @@ def _run_exporter(exported: ExportedProgram, draft: Draft) -> ir.Model:
             custom_translation_table={SOLVE: translate_solve},
         )
     return result.model  # type: ignore[union-attr]
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Silence what it logs about absent torchvision and absent traces of modules."""
-    names = ("_registration", "_core")
-    loggers = [logging.getLogger(f"torch.onnx._internal.exporter.{name}") for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -13,8 +13,6 @@ not hold, a trace fails or ONNX Runtime disagrees; 2 if there is no such archite
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import time
 import warnings
@@ -23,7 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from shared import sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tools" / "importroot"), str(ROOT / "tests")]
@@ -38,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"no architectures {unknown}; there are {sorted(known)}", file=sys.stderr)
         return 2
     warnings.simplefilter("ignore")  # of libraries, about their own future
-    document = _load(options.out)
+    document = sweep.load(options.out)
     found = document["architectures"]
     wanted = options.only or list(known)
     if options.fresh:
@@ -47,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     document |= {"seed": options.seed, "machine": import_module("shared.machine").describe(ROOT)}
     parts = ["prunec", *(["torch_pruning"] if options.torch_pruning else [])]
     missing = [(n, p) for n in wanted for p in parts if p not in found.get(n, {})]
-    for name, part in _shown(missing):
+    for name, part in sweep.shown(missing):
         found.setdefault(name, {})[part] = _guarded(part, name, options.seed)
         _write(options.out, document, list(known))
     _write(options.out, document, list(known))
@@ -70,16 +68,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _shown(items: list[Any]) -> Any:
-    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns) as progress:
-        task = progress.add_task("", total=len(items))
-        for name, part in items:
-            progress.update(task, description=f"{name}, {part}")
-            yield name, part
-            progress.advance(task)
-
-
 def _guarded(part: str, name: str, seed: int) -> dict[str, Any]:
     run: Callable[[str, int], dict[str, Any]] = (
         import_module("architectures_bench.checks").check_architecture
@@ -95,23 +83,9 @@ def _guarded(part: str, name: str, seed: int) -> dict[str, Any]:
     return {"seed": seed, "wall_seconds": round(time.perf_counter() - started, 1), **result}
 
 
-def _load(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.is_file() else {"architectures": {}}
-
-
 def _write(path: Path, document: dict[str, Any], order: list[str]) -> None:
-    """Write both files, architectures in this order; an interrupt leaves whole ones."""
-    found = document["architectures"]
-    document = document | {"architectures": {n: found[n] for n in order if n in found}}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    texts = {
-        path: json.dumps(document, indent=1) + "\n",
-        path.with_suffix(".md"): import_module("architectures_bench.table").to_markdown(document),
-    }
-    for target, text in texts.items():
-        partial = target.with_name(f".{target.name}.partial")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, target)
+    ordered = sweep.in_order(document, order)
+    sweep.write(path, ordered, import_module("architectures_bench.table").to_markdown(ordered))
 
 
 if __name__ == "__main__":

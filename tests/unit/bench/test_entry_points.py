@@ -16,6 +16,7 @@ def test_beside_the_rooms_there_are_entry_points_alone() -> None:
         "gpu.py",
         "mutations.py",
         "quality.py",
+        "readers.py",
     ]
 
 

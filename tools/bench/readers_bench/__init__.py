@@ -1,0 +1,1 @@
+"""What `readers.py` does with one architecture in one precision, and the table it writes."""
