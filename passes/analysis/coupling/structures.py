@@ -185,7 +185,8 @@ def _layers(branches: Branches, index: int, names: dict[str, int]) -> Structure:
 
     A stream inside a branch of another one may begin with the same weight.
     """
-    weights = [name for branch in branches.branches for name in branch.parameters]
+    found = (name for branch in branches.branches for name in branch.parameters)
+    weights = list(dict.fromkeys(found))
     return Structure(
         name=_unused(f"layer/{weights[0]}", names),
         kind="layer",

@@ -56,6 +56,7 @@ def test_what_dropped_layers_take_together_is_foretold_where_one_lies_within_ano
     coupling = find_structures(program)
     (stream,) = coupling.of_kind("layer")
     assert stream.size == 6
+    assert len({m.weight for m in stream.members}) == len(stream.members) == 2 * (4 * 2 + 2)
     bill = Bill(program, coupling)
     for count in range(stream.size):
         for stays in itertools.combinations(range(stream.size), count):
