@@ -126,6 +126,17 @@ def test_numbers_of_a_report_that_cannot_be_are_found_out(
     assert told in failed[0]["detail"]
 
 
+def test_a_report_of_before_doubts_is_not_blamed(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "program").symlink_to(job.output / "program")
+    report = json.loads((job.output / "report.json").read_text())
+    del report["warnings"], report["answers"]
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    result = runner.invoke(app, ["check", str(tmp_path), "--json"])
+    details = {c["name"]: c["detail"] for c in json.loads(result.stdout)["checks"]}
+    assert result.exit_code == 0
+    assert details["the report does not contradict itself"].startswith("not looked at")
+
+
 def test_eval_compares_the_result_with_the_dense_model(job: Job, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("the cat sat on the mat and the dog sat on the cat. " * 20)
