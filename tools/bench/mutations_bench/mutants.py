@@ -32,6 +32,7 @@ RULE_MODULES = (
     "recurrent",
     "reduction",
     "reshaping",
+    "writing",
 )
 HELPERS = ("gather", "site")
 

@@ -21,6 +21,7 @@ from prunec.passes.analysis.coupling.rules import (
     recurrent,
     reduction,
     reshaping,
+    writing,
 )
 from prunec.passes.analysis.coupling.site import Rule
 
@@ -38,6 +39,7 @@ RULES: Mapping[Any, Rule] = {
     **choosing.RULES,
     **reshaping.RULES,
     **joining.RULES,
+    **writing.RULES,
     **attention.RULES,
 }
 """Operator packet (``aten.add``), or one overload of it, to its rule."""

@@ -61,23 +61,29 @@ def relate_stack(site: Site) -> Axes:
 def relate_slice(site: Site) -> Axes:
     """A range of one dimension: a segment of it. Every k-th position: an outer part of it."""
     axes = list(site.axes(site.argument("self")))
-    bounds = _bounds(site.node)
-    if bounds is None:
-        dim = site.argument("dim") % len(axes)
-        reason = "a slice whose bounds depend on a dynamic size cuts through it"
-        site.refuse(axes[dim], reason)
-        axes[dim] = site.new_axes()[dim]
-        site.refuse(axes[dim], reason)
-        return tuple(axes)
-    dim, start, step = bounds
-    length = site.shape()[dim]
-    try:
-        axes[dim] = _part(site, axes[dim], start, length, step)
-    except RefinementError as error:
-        site.refuse(axes[dim], f"a slice cuts through its parts: {error}")
-        axes[dim] = site.new_axes()[dim]
-        site.refuse(axes[dim], f"a slice cuts through its parts: {error}")
+    dim = site.argument("dim") % len(axes)
+    axes[dim] = segment(site, axes[dim], site.new_axes()[dim])
     return tuple(axes)
+
+
+def segment(site: Site, axis: Axis, otherwise: Axis) -> Axis:
+    """What a node's bounds take of an axis.
+
+    Args:
+        site: A slice, or what writes to one.
+        axis: The whole dimension.
+        otherwise: An axis of the part's size, refused and returned where the bounds do not fit.
+    """
+    bounds = _bounds(site.node)
+    try:
+        if bounds is None:
+            raise RefinementError("its bounds depend on a dynamic size")
+        _, start, step = bounds
+        return _part(site, axis, start, size(otherwise), step)
+    except RefinementError as error:
+        for refused in (axis, otherwise):
+            site.refuse(refused, f"a slice cuts through its parts: {error}")
+        return otherwise
 
 
 def _part(site: Site, axis: Axis, start: int, length: int, step: int) -> Axis:
@@ -94,11 +100,16 @@ def _part(site: Site, axis: Axis, start: int, length: int, step: int) -> Axis:
 
 def cut_slice(site: CutSite) -> None:
     """Move the bounds: count what stays before the range and inside it."""
+    move_bounds(site, site.axes()[site.argument("dim")])
+
+
+def move_bounds(site: CutSite, part: Axis) -> None:
+    """Let a slice of what is left take what is left of a part."""
     bounds = _bounds(site.before)
     if bounds is None:
         return
     dim, start, step = bounds
-    whole, part = site.axes(site.argument("self"))[dim], site.axes()[dim]
+    whole = site.axes(site.argument("self"))[dim]
     if step != 1 or not site.is_cut(whole):  # an end past the last position is that position
         return
     before = site.kept_size(split_front(whole, start)[0]) if start else 0
@@ -120,8 +131,13 @@ def _bounds(node: Node) -> tuple[int, int, int] | None:
 def relate_select(site: Site) -> Axes:
     """One position of a dimension. Which one is fixed, so its segment stays whole."""
     axes = list(site.axes(site.argument("self")))
-    dim, index = _selected(site.node)
-    picked = axes.pop(dim)
+    pick_position(site, axes.pop(_selected(site.node)[0]))
+    return tuple(axes)
+
+
+def pick_position(site: Site, picked: Axis) -> None:
+    """Keep the segment of an axis that has the position which a node names."""
+    _, index = _selected(site.node)
     if isinstance(index, int) and not any(leaf.is_dynamic for leaf in leaves(picked)):
         try:
             rest = split_front(picked, index)[1] if index else picked
@@ -129,7 +145,6 @@ def relate_select(site: Site) -> Axes:
         except RefinementError:
             pass  # the position lies inside a group that is repeated: the whole axis is refused
     site.refuse(picked, "one position of it is picked by number")
-    return tuple(axes)
 
 
 def cut_select(site: CutSite) -> None:

@@ -69,6 +69,19 @@ def relate_statistic(site: Site) -> Axes:
     return _reduce(site, reduced)
 
 
+def relate_statistic_pair(site: Site) -> list[Axes]:
+    """The same for operators that return two statistics."""
+    axes = site.axes(site.node.args[0])
+    reduced = _reduced(site.node, len(axes))
+    for dim in reduced:
+        site.refuse(axes[dim], f"{site.node.target} over it counts removed units")
+    is_kept = len(site.node.meta["val"][0].shape) == len(axes)
+    left = [
+        Atom(1) if d in reduced else a for d, a in enumerate(axes) if is_kept or d not in reduced
+    ]
+    return [tuple(left)] * 2
+
+
 def relate_extreme(site: Site) -> list[Axes]:
     """A maximum or minimum over one dimension, with the place where it was found."""
     axes = site.axes(site.node.args[0])
@@ -114,6 +127,7 @@ RULES: dict[Any, Rule] = {
     aten.min.default: Rule(relate_sum, neutral={"self": float("inf")}),
     aten.max.dim: Rule(relate_extreme, neutral=_BEFORE_MAX),
     aten.min.dim: Rule(relate_extreme, neutral={"self": float("inf")}),
+    aten.nansum: Rule(relate_sum),
     aten.any.dim: Rule(relate_sum),
     aten.any.default: Rule(relate_sum),
     **dict.fromkeys(
@@ -121,6 +135,7 @@ RULES: dict[Any, Rule] = {
         Rule(relate_statistic),
     ),
     **dict.fromkeys((aten.cumsum, aten.cumprod, aten.logcumsumexp), Rule(relate_running)),
-    **dict.fromkeys((aten.sort, aten.cummax), Rule(relate_running_pair)),
+    **dict.fromkeys((aten.var_mean, aten.std_mean), Rule(relate_statistic_pair)),
+    **dict.fromkeys((aten.sort, aten.cummax, aten.cummin), Rule(relate_running_pair)),
     aten.argsort: Rule(relate_running),
 }

@@ -68,6 +68,32 @@ def test_where_the_largest_was_found_is_a_number_that_refuses_the_axis(
     assert "largest value is used as a number" in reasons(program, "start.up", 0)[0]
 
 
+@pytest.mark.parametrize("dim", [0, 1])
+@pytest.mark.parametrize("op", [aten.var_mean.dim, aten.std_mean.dim])
+def test_two_statistics_at_once_refuse_what_they_run_over_and_pass_the_rest(
+    op: torch._ops.OpOverload, dim: int
+) -> None:
+    def step(b: Builder, h: Node) -> Node:
+        both = b.call(op, h, [dim], False, True)
+        return b.call(aten.mul.Tensor, h, b.call(aten.add.Tensor, b.part(both, 0), b.part(both, 1)))
+
+    program = through(step)
+    if dim == 1:
+        assert not offered(program)
+        assert any("counts removed units" in reason for reason in reasons(program, "start.up", 0))
+    else:
+        assert offered(program) == [("ffn-channel", 8)]
+        assert largest_law_error(program) < ROUNDING
+
+
+def test_a_sum_that_skips_what_is_no_number_passes_over_removed_channels() -> None:
+    program = through(
+        lambda b, h: b.call(aten.mul.Tensor, h, b.call(aten.nansum.default, h, [1], True))
+    )
+    assert offered(program) == [("ffn-channel", 8)]
+    assert largest_law_error(program) < ROUNDING
+
+
 @pytest.mark.parametrize("op", [aten.var.dim, aten.std.dim])
 def test_a_variance_over_channels_refuses_them(op: torch._ops.OpOverload) -> None:
     program = through(lambda b, h: b.call(aten.mul.Tensor, h, b.call(op, h, [1], False, True)))

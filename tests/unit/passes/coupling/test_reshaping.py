@@ -166,11 +166,14 @@ def test_constants_beside_channels_are_made_smaller(name: str) -> None:
     assert largest_law_error(program) < ROUNDING
 
 
+@pytest.mark.parametrize("op", [aten.movedim.int, aten.moveaxis.int, aten.swapdims.default])
 @pytest.mark.parametrize(("source", "destination"), [(1, 2), (-1, 1), (2, -2)])
-def test_a_dimension_that_is_moved_takes_its_axis_along(source: int, destination: int) -> None:
+def test_a_dimension_that_is_moved_takes_its_axis_along(
+    source: int, destination: int, op: torch._ops.OpOverload
+) -> None:
     def step(b: Builder, h: Node) -> Node:
         pairs = b.call(aten.view.default, h, [ROWS, 4, 2])
-        moved = b.call(aten.movedim.int, pairs, source, destination)
+        moved = b.call(op, pairs, source, destination)
         return b.call(aten.reshape.default, moved, [ROWS, 8])
 
     program = through(step)
