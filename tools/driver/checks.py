@@ -14,6 +14,7 @@ from prunec.backends.tensorrt import read_manifest
 from prunec.backends.tensorrt.manifest import file_sha256
 from prunec.driver.artefact import ArtefactError, find_file
 from prunec.driver.doubts import doubt_report
+from prunec.driver.origin_checks import origin_checks
 from prunec.driver.preflight import REPORT
 from prunec.driver.program_folder import find_program
 from prunec.driver.tasks import task_of_program
@@ -54,6 +55,8 @@ def check_folder(folder: Path) -> Iterator[Finding]:
         yield _attempt("sizes are those of the report", partial(_bill, program, folder / REPORT))
         yield _attempt("the report does not contradict itself", partial(_doubts, folder / REPORT))
     for name, check in task_of_program(program).checks(program, _find_onnx(folder / "onnx")):
+        yield _attempt(name, check)
+    for name, check in origin_checks(program, folder):
         yield _attempt(name, check)
     for engine in sorted((folder / "engine").glob("*.engine")):
         yield _attempt(f"{engine.name} is that of its manifest", partial(_engine, engine))
