@@ -11,7 +11,7 @@ from typing import Any, ClassVar, final
 import torch
 
 from prunec.backends.measure import likeness
-from prunec.backends.tensorrt import AxisRange, Profile
+from prunec.backends.tensorrt import Profile, program_profiles
 from prunec.backends.torch import TorchWholeRunner
 from prunec.driver.formats import format_rate
 from prunec.driver.recipe import EngineSection, EvaluateSection, Recipe
@@ -79,12 +79,10 @@ class WholeText(Task):
     def profiles(self, section: EngineSection, program: Program) -> tuple[Profile, ...]:
         """See `Task.profiles`; never longer texts than the model has positions for."""
         positions = program.origin.get("max_position_embeddings")
-        batch, tokens = section.max_batch, min(section.max_tokens, positions or section.max_tokens)
-        axes = {
-            "batch_size": AxisRange(1, batch, batch),
-            "sequence_length": AxisRange(1, max(1, tokens // 2), tokens),
-        }
-        return (Profile("texts", axes),)
+        longest = min(section.max_tokens, positions or section.max_tokens)
+        return program_profiles(
+            program.main.inputs, batch_size=section.max_batch, new_tokens=longest
+        )
 
     def compare(
         self, dense: Program, pruned: Program, windows: torch.Tensor, **options: Any
