@@ -41,6 +41,8 @@ class WholeRunner(Protocol):
     name: str
     """The backend and its device, for example ``onnxruntime/cpu``."""
     outputs: tuple[Output, ...]
+    vocabulary: int | None
+    """How many tokens it knows; None where that cannot be told."""
 
     def run(self, tokens: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
         """Read texts.

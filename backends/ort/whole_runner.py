@@ -40,6 +40,7 @@ class OrtWholeRunner:
                 f"{path} is no model of text alone: it takes {sorted(self._types)}, and what can "
                 f"be fed is {list(_INPUTS)}"
             )
+        self.vocabulary: int | None = None  # no output tells it
         self.outputs = tuple(
             output_named(o.name, tuple(o.shape)) for o in self._session.get_outputs()
         )

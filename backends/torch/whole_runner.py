@@ -6,7 +6,7 @@ import torch
 
 from prunec.backends.torch.place import place
 from prunec.backends.whole_runner import output_of
-from prunec.passes.ir import Program, execute, language_feeds
+from prunec.passes.ir import Program, Role, execute, language_feeds
 
 
 class TorchWholeRunner:
@@ -25,6 +25,7 @@ class TorchWholeRunner:
         self._device = torch.device(device)
         self._program = place(program, self._device)
         self.outputs = tuple(output_of(port) for port in program.main.outputs)
+        self.vocabulary = _vocabulary(program)
 
     @torch.no_grad()
     def run(self, tokens: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -36,3 +37,16 @@ class TorchWholeRunner:
         feeds = language_feeds(self._program.main, tokens.to(self._device), mask.to(self._device))
         found = execute(self._program, feeds)
         return {name: value.float().cpu() for name, value in found.items()}
+
+
+def _vocabulary(program: Program) -> int | None:
+    """The rows of the table that tokens are looked up in; None where none is found."""
+    entry = program.main
+    ports = zip(entry.input_nodes(), entry.inputs, strict=True)
+    tokens = {node for node, port in ports if port.role is Role.TOKENS}
+    tables = [
+        node.args[0].meta["val"].shape[0]
+        for node in entry.graph.nodes
+        if node.target is torch.ops.aten.embedding.default and node.args[1] in tokens
+    ]
+    return int(min(tables)) if tables else None

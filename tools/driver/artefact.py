@@ -114,8 +114,8 @@ class Artefact:
             checkpoint = find_checkpoint(self.tokenizer_source, needs_tokenizer=True)
             return checkpoint.load_tokenizer()
         tokenizer = _load_local_tokenizer(folder)
-        if not self.reads_whole:  # what these return does not tell how many tokens they know
-            wrong, _ = tokens_without_rows(tokenizer, self.runner.vocabulary)
+        if self.model.vocabulary is not None:
+            wrong, _ = tokens_without_rows(tokenizer, self.model.vocabulary)
             refuse(f"{self.reference} with the tokenizer in {folder}", wrong)
         return tokenizer
 

@@ -21,6 +21,7 @@ class Table:
     """A model that returns a row of a table for each text, or for each token."""
 
     name = "table"
+    vocabulary = None
 
     def __init__(self, output: Output, table: torch.Tensor) -> None:
         self.outputs = (output,)

@@ -45,6 +45,11 @@ def test_what_an_output_tells_is_known() -> None:
     assert not state.is_distribution
 
 
+def test_the_vocabulary_is_the_table_that_tokens_are_looked_up_in() -> None:
+    for name in ("bert", "roberta", "distilbert"):
+        assert TorchWholeRunner(architecture_program(name, torch.float32)).vocabulary == 64
+
+
 def test_a_decoder_with_a_cache_is_told_from_what_has_none(tmp_path: Path) -> None:
     decoder, encoder = tmp_path / "decoder.onnx", tmp_path / "encoder.onnx"
     export_onnx(small_program(), decoder)
