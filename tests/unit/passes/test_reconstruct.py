@@ -12,6 +12,7 @@ from prunec.passes.contract import Context, Progress
 from prunec.passes.ir import Program, cast, language_feeds
 from prunec.passes.ir.staged import StagedRun
 from prunec.passes.repair import Reconstruct, Refit, training
+from prunec.passes.repair.finished import FinishedWindows
 from prunec.passes.repair.windows import find_windows, last_window
 from support.architectures import architecture_program
 from support.cuts import TOKENS, cut
@@ -157,6 +158,35 @@ def test_what_was_finished_with_other_options_or_text_is_not_used(tmp_path: Path
         context.cache = tmp_path
         found = Reconstruct(epochs=1).apply(after, context)
         assert all(torch.equal(expected[name].weights[n], w) for n, w in found.weights.items())
+
+
+def test_windows_after_one_that_was_cut_short_are_neither_kept_nor_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after, context = cut(PROGRAM, "ffn-channel", slice(0, 48))
+    context.cache = tmp_path
+    monkeypatch.setattr(FinishedWindows, "forget", lambda self: None)
+    train = training.Training.train
+    calls: list[Any] = []
+
+    def first_is_cut_short(*given: Any) -> Any:
+        calls.append(given)
+        trained, is_whole = train(*given)
+        return trained, is_whole and len(calls) != 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Training, "train", first_is_cut_short)
+        Reconstruct(epochs=1).apply(after, context)
+    assert len(calls) == 2
+    assert not list(tmp_path.rglob("*.safetensors"))
+    Reconstruct(epochs=1).apply(after, context)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+    calls.clear()
+    next(tmp_path.rglob("0.safetensors")).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Training, "train", first_is_cut_short)
+        Reconstruct(epochs=1).apply(after, context)
+    assert len(calls) == 2
 
 
 def test_windows_of_another_span_are_not_taken_up(tmp_path: Path) -> None:
