@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 ruff format --check .
 ruff check .
 mypy
-python -m pytest "$@"
+python -m pytest -n auto --maxprocesses 8 --dist worksteal "$@"
 wheel_folder=$(mktemp -d)
 trap 'rm -rf "$wheel_folder" build' EXIT
 python -m build --wheel --no-isolation --outdir "$wheel_folder" . >/dev/null
