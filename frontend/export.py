@@ -76,7 +76,9 @@ def trace_model(
             numbers (quantised, packed, offloaded, parametrised), it has hooks, it holds tensors
             that nothing reads, or the program computes something else than the model.
     """
-    if not hasattr(type(model), "_from_config"):
+    from transformers import PreTrainedModel
+
+    if not isinstance(model, PreTrainedModel):
         raise ExportError(
             f"{type(model).__name__} is no model of transformers: nothing tells which inputs it "
             "takes",
@@ -95,8 +97,22 @@ def trace_model(
     return program if wide == dtype else bind_weights(traced, model, dtype)
 
 
-def describe(config: Any) -> Mapping[str, Any]:
-    """The facts about a model that its graph does not carry and its packages need."""
+def describe(config: Any, tokenizer: Any | None = None) -> Mapping[str, Any]:
+    """The facts about a model that its graph does not carry and its packages need.
+
+    Args:
+        config: The configuration (transformers).
+        tokenizer: Where the configuration does not name a token, the tokenizer's counts.
+
+    Returns:
+        JSON values; None where neither tells.
+    """
     text = config.get_text_config()
-    names = ("bos_token_id", "eos_token_id", "pad_token_id", "max_position_embeddings")
-    return {name: getattr(text, name, None) for name in (*names, "vocab_size")}
+    tokens = ("bos_token_id", "eos_token_id", "pad_token_id")
+    facts = {name: getattr(text, name, None) for name in (*tokens, *_LENGTHS)}
+    if tokenizer is None:
+        return facts
+    return facts | {name: getattr(tokenizer, name) for name in tokens if facts[name] is None}
+
+
+_LENGTHS = ("max_position_embeddings", "vocab_size")

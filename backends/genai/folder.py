@@ -46,8 +46,8 @@ def write_genai_folder(
         The configuration's path.
 
     Raises:
-        GenaiError: there is no model or no tokenizer, the program has no KV cache, or its keys
-            and values differ in width.
+        GenaiError: there is no model or no tokenizer, the program has no KV cache, its keys and
+            values differ in width, or it does not tell which token ends a text.
     """
     if not (folder / model).is_file():
         raise GenaiError(f"{folder} has no {model}: export the program to ONNX first")
@@ -73,16 +73,21 @@ def _copy_tokenizer(source: Path, folder: Path) -> None:
 
 def _config(program: Program, model: str) -> dict[str, Any]:
     facts = program.origin
+    # A model without a table of positions reads texts of any length.
     context_length = facts.get("max_position_embeddings") or 2048
-    end = facts.get("eos_token_id")
-    pad = facts.get("pad_token_id")
+    end, pad, begin = (facts.get(f"{name}_token_id") for name in ("eos", "pad", "bos"))
+    if end is None:
+        raise GenaiError(
+            "the program does not tell which token ends a text, and without one onnxruntime-genai "
+            "would end texts at token 0: put eos_token_id into the program's origin"
+        )
     first_end = end[0] if isinstance(end, (list, tuple)) else end
     return {
         "model": {
             "type": "decoder",  # any decoder; the architecture is in the graph
-            "bos_token_id": facts.get("bos_token_id") or 0,
-            "eos_token_id": list(end) if isinstance(end, (list, tuple)) else end or 0,
-            "pad_token_id": pad if pad is not None else first_end or 0,
+            "bos_token_id": begin if begin is not None else first_end,
+            "eos_token_id": list(end) if isinstance(end, (list, tuple)) else end,
+            "pad_token_id": pad if pad is not None else first_end,
             "context_length": context_length,
             "vocab_size": _logits(program).shape[-1],
             "decoder": _decoder(program, model),

@@ -81,7 +81,7 @@ def load_dense(job: Job) -> Program:
         dtype: torch.dtype = getattr(torch, section.dtype)
         # What a checkpoint holds can differ from its configuration, whose trace told the budgets.
         dense = trace_model(model, dtype, cache=section.cache, part=section.part)
-        facts = describe(job.checkpoint.config)
+        facts = describe(job.checkpoint.config, job.tokenizer)
         return replace(dense, origin={**dense.origin, **facts, "model": job.checkpoint.reference})
 
 

@@ -19,9 +19,13 @@ def program_with_facts(**facts: object) -> Program:
     return replace(program, origin={**program.origin, **facts})
 
 
+def with_end(program: Program) -> Program:
+    return replace(program, origin={"eos_token_id": 2, **program.origin})
+
+
 def written(program: Program, folder: Path) -> dict[str, dict[str, object]]:
     (folder / "model.onnx").touch()
-    return json.loads(write_genai_folder(program, folder).read_text())
+    return json.loads(write_genai_folder(with_end(program), folder).read_text())
 
 
 def test_the_configuration_holds_sizes_from_the_graph(tmp_path: Path) -> None:
@@ -51,10 +55,17 @@ def test_tokens_and_context_come_from_the_origin(tmp_path: Path) -> None:
     assert config["model"]["context_length"] == config["search"]["max_length"] == 256
 
 
+def test_a_program_that_does_not_tell_where_a_text_ends_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(GenaiError, match="which token ends a text"):
+        write_genai_folder(program_with_facts(eos_token_id=None), tmp_path)
+    assert not (tmp_path / "genai_config.json").exists()
+
+
 def test_values_of_another_width_than_keys_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").touch()
     with pytest.raises(GenaiError, match=r"past_key_values\.1\.value .* 11 .* 16"):
-        write_genai_folder(narrow_value_program(), tmp_path)
+        write_genai_folder(with_end(narrow_value_program()), tmp_path)
 
 
 def test_a_folder_without_the_model_is_refused(tmp_path: Path) -> None:
@@ -65,5 +76,5 @@ def test_a_folder_without_the_model_is_refused(tmp_path: Path) -> None:
 def test_a_tokenizer_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").touch()
     with pytest.raises(GenaiError, match=r"has no tokenizer\.json"):
-        write_genai_folder(small_program(), tmp_path, tokenizer=tmp_path)
+        write_genai_folder(with_end(small_program()), tmp_path, tokenizer=tmp_path)
     assert not (tmp_path / "genai_config.json").exists()
