@@ -33,6 +33,8 @@ _OTHER_KL, _SAME_NLL = 1.0, 0.05
 _ROUNDING = 1e-3
 """Of divergences and losses that cannot be negative, in nats."""
 
+_PRUNED = "other_perplexity"
+
 
 def doubt_perplexity(
     found: Mapping[str, Any], name: str, key: str = "perplexity"
@@ -59,7 +61,8 @@ def doubt_perplexity(
             "tokens: it predicts this text no better than a guess would. Is the text what the "
             "tokenizer is for, and is the checkpoint whole?",
             {key: perplexity, "vocabulary": vocabulary},
-            is_fatal=math.log(perplexity) > math.log(vocabulary) + _HOPELESS,
+            # A cut may ruin a model and be carried out soundly.
+            is_fatal=key != _PRUNED and math.log(perplexity) > math.log(vocabulary) + _HOPELESS,
         )
 
 
@@ -74,7 +77,7 @@ def doubt_agreement(found: Mapping[str, Any], dense: str, other: str) -> Iterato
     yield from doubt_perplexity(found, dense, "dense_perplexity")
     if not found["tokens"]:
         return
-    yield from doubt_perplexity(found, other, "other_perplexity")
+    yield from doubt_perplexity(found, other, _PRUNED)
     yield from _doubt_own_text(found, dense)
     lost = [key for key in ("kl_nats", "top1_agreement") if not _is_finite(found[key])]
     yield from (not_finite(f"{key} of {other} beside {dense}", key, found[key]) for key in lost)

@@ -98,6 +98,7 @@ def test_only_what_no_sound_model_has_is_fatal() -> None:
     assert fatal(figures(302.0, 350.0, 0.2, 0.7, text=OWN)) == [True]
     assert fatal(figures(302.0, 267.0, 0.2, 0.7)) == [False]
     assert fatal(figures(49_000.0, 60_000.0, 0.3, 0.7)) == [False, False]  # an untrained model
+    assert fatal(figures(25.05, 1_785_746.0, 11.0, 0.01)) == [False]  # ruined, by a sound cut
     assert fatal(figures(99_000.0, 30_000.0, 0.3, 0.7))[0]  # worse than half of a guess
 
 
