@@ -7,7 +7,9 @@ from typer.testing import CliRunner
 
 from prunec.driver.explaining import MISTAKE
 from prunec.driver.main import app
-from support.checkpoints import write_llama
+from prunec.passes.ir import save_program
+from support.checkpoints import write_llama, write_tokenizer
+from support.models import small_program
 
 runner = CliRunner()
 
@@ -85,3 +87,14 @@ def test_a_prompt_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     result = generate("no-model", "--prompt-file", str(file))
     assert result.exit_code == MISTAKE
     assert "is not UTF-8 text" in result.stderr
+
+
+def test_a_tokenizer_beside_a_program_that_lacks_its_tokens_is_refused(tmp_path: Path) -> None:
+    program = small_program()
+    save_program(program, tmp_path / "program")
+    size = write_tokenizer(tmp_path)
+    result = generate(str(tmp_path / "program"), "--prompt", "the cat")
+    assert result.exit_code == MISTAKE
+    assert (
+        f"the tokenizer has tokens up to {size - 1}, the model's embedding has 128" in result.stderr
+    )
