@@ -39,12 +39,27 @@ def both_sides(model: torch.nn.Module) -> Iterator[None]:
     """Let each such module of the model take both sides of its branches, and keep no state."""
     makers = table_makers(model)
     for module in makers:
-        module.forward = partial(_without_state, module, _start(module))
+        anew = _made_anew(module)
+        module.forward = partial(_without_state, anew, _start(anew))
     try:
         yield
     finally:
         for module in makers:
             del module.forward
+
+
+def _made_anew(module: torch.nn.Module) -> torch.nn.Module:
+    """The module as its configuration makes it: what it ran on before may have changed its tables.
+
+    The module itself where it has kept no configuration, or takes more than that.
+    """
+    config = getattr(module, "config", None)
+    if config is None:
+        return module
+    try:
+        return type(module)(config)
+    except TypeError:
+        return module
 
 
 def _start(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -62,7 +77,7 @@ def _without_state(
 ) -> Any:
     def run() -> Any:
         fresh = copy.copy(module)
-        del fresh.forward
+        vars(fresh).pop("forward", None)
         # What is written to a copy is seen in this run alone.
         fresh._buffers = {name: buffer.clone() for name, buffer in buffers.items()}
         return fresh.forward(*args, **kwargs)

@@ -57,10 +57,12 @@ def test_what_a_model_ran_on_before_does_not_show_in_its_program() -> None:
     tokens = torch.randint(3, VOCABULARY, (1, 60), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         model(input_ids=tokens)
-        wanted = fresh(input_ids=tokens[:, :9]).logits
     program = trace_model(model)
-    outputs = execute(program, language_feeds(program.main, tokens[:, :9]))
-    assert relative_error(outputs["logits"], wanted) < ROUNDING
+    for length in (9, ROTARY_SWITCH, 40):
+        with torch.no_grad():
+            wanted = copy.deepcopy(fresh)(input_ids=tokens[:, :length]).logits
+        outputs = execute(program, language_feeds(program.main, tokens[:, :length]))
+        assert relative_error(outputs["logits"], wanted) < ROUNDING, length
 
 
 class Grown(nn.Module):
