@@ -72,7 +72,7 @@ def test_a_text_model_is_cut_measured_and_checked(
     checked = runner.invoke(app, ["check", str(tmp_path / "out"), "--json"])
     names = [check["name"] for check in json.loads(checked.stdout)["checks"]]
     assert checked.exit_code == 0, checked.stdout
-    assert names[-1] == "ONNX computes what torch computes"
+    assert "ONNX computes what torch computes" in names
     assert not any("cache" in name or "writes" in name for name in names)
 
 
