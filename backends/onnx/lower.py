@@ -27,6 +27,7 @@ from prunec.backends.onnx.tidy import tidy
 from prunec.backends.onnx.to_exported import LoweredProgram, to_exported
 from prunec.backends.onnx.transpose_linear_weights import transpose_linear_weights
 from prunec.backends.onnx.view_mask_rows import view_mask_rows
+from prunec.backends.onnx.widen_elements import widen_elements
 from prunec.passes.ir import Program
 
 OPSET = 23
@@ -97,6 +98,7 @@ def lower(
     stage("rewrite")
     model = _translate(draft)
     stage("translate")
+    widen_elements(model)
     fold_small_constants(model)
     fold_reshape_sizes(model)
     label_axes(model, draft.inputs, draft.outputs)

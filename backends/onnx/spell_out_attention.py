@@ -75,7 +75,7 @@ def _spell_out(graph: ir.Graph, node: ir.Node, sizes: _Sizes) -> None:
     taken = tape.op("MatMul", [grouped, value])
     result = _reshape(tape, taken, [0, sizes.heads, -1, sizes.value_width])
     before = node.outputs[0]
-    result.shape, result.type = before.shape, before.type
+    result.name, result.shape, result.type = before.name, before.shape, before.type
     graph.insert_before(node, tape.nodes)
     ir.convenience.replace_all_uses_with(before, result, replace_graph_outputs=True)
     graph.remove(node, safe=True)

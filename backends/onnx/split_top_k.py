@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 LIMIT = 3840
 """What TensorRT-RTX 1.7 states when it refuses more."""
@@ -20,28 +21,16 @@ def split_top_k(model: ir.Model, limit: int = LIMIT) -> int:
         if node.op_type == "TopK" and _count(node) > limit:
             _split(model.graph, node, limit)
             split += 1
+    RemoveUnusedNodesPass()(model)
     return split
 
 
 def _count(node: ir.Node) -> int:
     """How many a node takes; 0 where only a run can tell."""
-    source, wanted = node.inputs[0], node.inputs[1]
-    assert source is not None
+    wanted = node.inputs[1]
     assert wanted is not None
     known = ir.convenience.get_const_tensor(wanted)
-    if known is not None:
-        return int(known.numpy().reshape(-1)[0])
-    size = source.shape[node.attributes.get_int("axis", -1)] if source.shape is not None else None
-    return size if isinstance(size, int) and _is_size_of(wanted, source) else 0
-
-
-def _is_size_of(value: ir.Value, source: ir.Value) -> bool:
-    """Whether a value is a size of another: so the exporter spells how many a sort takes."""
-    node = value.producer()
-    while node is not None and node.op_type in ("Reshape", "Gather"):
-        read = node.inputs[0]
-        node = None if read is None else read.producer()
-    return node is not None and node.op_type == "Shape" and node.inputs[0] is source
+    return 0 if known is None else int(known.numpy().reshape(-1)[0])
 
 
 def _split(graph: ir.Graph, node: ir.Node, limit: int) -> None:
@@ -64,8 +53,9 @@ def _split(graph: ir.Graph, node: ir.Node, limit: int) -> None:
     for place, result in enumerate(node.outputs):
         joined = ir.node("Concat", [part.outputs[place] for part in parts], {"axis": axis})
         made.append(joined)
-        ir.convenience.replace_all_uses_with(result, joined.outputs[0])
-        joined.outputs[0].type, joined.outputs[0].shape = result.type, result.shape
+        whole = joined.outputs[0]
+        ir.convenience.replace_all_uses_with(result, whole, replace_graph_outputs=True)
+        whole.name, whole.type, whole.shape = result.name, result.type, result.shape
     graph.insert_before(node, made)
     graph.remove(node, safe=True)
 

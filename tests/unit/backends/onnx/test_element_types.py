@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx_ir as ir
 import pytest
 import torch
 
@@ -58,3 +59,21 @@ def test_mixed_operands_are_promoted(name: str, tmp_path: Path) -> None:
     (found,) = run_file(report.path, feeds).values()
     assert found.dtype == expected.dtype
     torch.testing.assert_close(found, expected, rtol=HALF_ROUNDING, atol=HALF_ROUNDING)
+
+
+NARROW_ONLY_WIDE: dict[str, Callable[[torch.Tensor], object]] = {
+    "best": lambda h: h.topk(3),
+    "sorted": lambda h: h.sort(-1).values,
+    "contraction": lambda h: torch.einsum("ij,kj->ik", h, h),
+}
+
+
+@pytest.mark.parametrize("name", NARROW_ONLY_WIDE)
+def test_what_onnx_has_not_in_bfloat16_is_computed_in_float32(name: str, tmp_path: Path) -> None:
+    values = torch.randn(4, 16, generator=torch.Generator().manual_seed(0)).bfloat16()
+    path = tmp_path / "model.onnx"
+    program, feeds, _ = exported_function(NARROW_ONLY_WIDE[name], [values], path)
+    outputs = ir.load(path).graph.outputs
+    expected = execute(program, feeds)
+    assert [v.name for v in outputs] == list(expected)
+    assert outputs[0].dtype is ir.DataType.BFLOAT16

@@ -60,8 +60,8 @@ def test_it_computes_what_attention_computes(
         inputs.append(given if given.dtype == torch.bool else given.to(dtype))
     program, feeds, report = exported_function(attend(), inputs, path, [spell_out_attention])
     assert report.rewritten["spell_out_attention"] == 1
-    (found,) = run_file(path, feeds).values()
-    (expected,) = execute(program, feeds).values()
+    found = run_file(path, feeds)["output"]
+    expected = execute(program, feeds)["output"]
     assert found.isfinite().all()
     rows = torch.ones(2, 1, 7, 1, dtype=torch.bool) if given is None else SHOWN.any(-1, True)
     difference = ((found - expected) * rows).abs().max()
