@@ -82,7 +82,8 @@ def trace_model(
         raise ExportError(
             f"{type(model).__name__} is no model of transformers: nothing tells which inputs it "
             "takes",
-            in_python="Give it example inputs with trace_module",
+            in_python="Merge adapters around a model first (merge_and_unload()); give any other "
+            "module example inputs with trace_module",
         )
     described = fake_model(type(model), model.config, TRACED, None)
     require_plain(model, described)
