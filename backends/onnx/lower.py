@@ -18,6 +18,7 @@ from prunec.backends.onnx.fuse_rms_norm import fuse_rms_norm
 from prunec.backends.onnx.fuse_rotary_embedding import fuse_rotary_embedding
 from prunec.backends.onnx.label_axes import label_axes
 from prunec.backends.onnx.normalise import normalise
+from prunec.backends.onnx.pool_whole_planes import pool_whole_planes
 from prunec.backends.onnx.quiet import quiet
 from prunec.backends.onnx.share_key_value_heads import share_key_value_heads
 from prunec.backends.onnx.solve_positive import SOLVE, solve_positive, translate_solve
@@ -36,6 +37,7 @@ OPSET = 23
 REWRITES: tuple[Callable[[Draft], int], ...] = (
     spell_out_complex,
     solve_positive,
+    pool_whole_planes,
     view_mask_rows,
     fuse_rms_norm,
     fuse_rotary_embedding,
