@@ -9,7 +9,7 @@ import onnx_ir as ir
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernelError
 
-from prunec.backends.onnx.lower import OnnxError
+from prunec.backends.onnx.errors import OnnxError
 
 CHECKER, RUNTIME = "onnx.checker", "onnxruntime"
 

@@ -12,6 +12,7 @@ import torch
 from torch.export import ExportedProgram
 
 from prunec.backends.onnx.draft import Draft
+from prunec.backends.onnx.errors import OnnxError
 from prunec.backends.onnx.fold_reshape_sizes import fold_reshape_sizes
 from prunec.backends.onnx.fold_small_constants import fold_small_constants
 from prunec.backends.onnx.fuse_rms_norm import fuse_rms_norm
@@ -20,6 +21,7 @@ from prunec.backends.onnx.label_axes import label_axes
 from prunec.backends.onnx.normalise import normalise
 from prunec.backends.onnx.pool_whole_planes import pool_whole_planes
 from prunec.backends.onnx.quiet import quiet
+from prunec.backends.onnx.scale_pooled_windows import scale_pooled_windows
 from prunec.backends.onnx.share_key_value_heads import share_key_value_heads
 from prunec.backends.onnx.solve_positive import SOLVE, solve_positive, translate_solve
 from prunec.backends.onnx.spell_out_complex import spell_out_complex
@@ -38,6 +40,7 @@ REWRITES: tuple[Callable[[Draft], int], ...] = (
     spell_out_complex,
     solve_positive,
     pool_whole_planes,
+    scale_pooled_windows,
     view_mask_rows,
     fuse_rms_norm,
     fuse_rotary_embedding,
@@ -51,10 +54,6 @@ _EXPORTER = tuple(f"torch.onnx._internal.exporter.{name}" for name in ("_registr
 
 ModelRewrite = Callable[[ir.Model], int]
 """Changes a finished model in place and says how often it applied."""
-
-
-class OnnxError(Exception):
-    """A program cannot be written as ONNX."""
 
 
 @dataclass(frozen=True)
