@@ -14,6 +14,7 @@ from prunec.passes.ir.ranges import (
     constants_computed_in,
     restore_numbers,
 )
+from prunec.passes.ir.rounding import round_constants
 from prunec.passes.ir.shapes import copy_graph, propagate
 
 _REDUCED = (torch.bfloat16, torch.float16)
@@ -30,8 +31,10 @@ def cast(program: Program, dtype: torch.dtype) -> Program:
 
     Casts to the model's own precision follow a tensor (``aten.to.other``), so they need no
     change; casts to float32 are deliberate (norms, rotary tables) and stay at float32, or at
-    `dtype` where that is wider. Widening is exact. Finite numbers that a narrower type cannot
-    hold, such as those of masks, become the largest that it can.
+    `dtype` where that is wider. Widening is exact. Buffers, and what is made of them or of sizes
+    alone, are computed in float32 and rounded where they meet values in a narrower type.
+    Finite numbers that a narrower type cannot hold, such as those of masks, become the largest
+    that it can.
     """
     before = model_dtype(program)
     if before == dtype:
@@ -47,6 +50,8 @@ def cast(program: Program, dtype: torch.dtype) -> Program:
     }
     entries = {name: _cast_entry(e, before, dtype, literals) for name, e in program.entries.items()}
     for entry in entries.values():
+        if dtype in _REDUCED and before not in _REDUCED:
+            round_constants(entry, program.buffers, dtype)
         clamped = clamp_numbers(entry.graph, dtype)
         propagate(entry, weights)
         if restore_numbers(clamped, dtype):

@@ -28,6 +28,9 @@ _NUMBERS = ("number", "float", "Optional[number]", "Optional[float]", "Tensor")
 _COPIES = (
     aten.lift_fresh_copy.default, aten.lift_fresh.default, aten.detach.default,
     aten.detach_.default, aten.clone.default, aten.alias.default,
+    aten.slice.Tensor, aten.select.int, aten.index.Tensor, aten.expand.default,
+    aten.view.default, aten.reshape.default, aten.unsqueeze.default, aten.squeeze.dim,
+    aten.permute.default, aten.transpose.int, aten.t.default,
 )  # fmt: skip
 _CASTS = (aten.to.other, aten.to.dtype, aten._to_copy.default, aten.type_as.default)
 _PLACES = (
@@ -100,7 +103,7 @@ def constants_computed_in(
 
 
 def _readers(node: Node) -> list[Node]:
-    """What reads the values of a node, or of a copy of it."""
+    """What reads the values of a node, of a copy or of a part of it."""
     found: list[Node] = []
     for user in node.users:
         if user.target in _COPIES:
