@@ -9,7 +9,7 @@ import torch
 from torch.fx import Graph, Node
 
 from prunec.passes.analysis.coupling import Coupling
-from prunec.passes.analysis.coupling.branches import dropped_branches
+from prunec.passes.analysis.coupling.branches import Branch, dropped_branches
 from prunec.passes.ir import Entry, Program, Role
 from prunec.passes.ir.selection import Selection
 
@@ -32,7 +32,8 @@ def drop_branches(
         return after
     ((name, entry),) = after.entries.items()
     for branch in reversed(dropped):  # the stream of a later branch is the sum of an earlier one
-        copies[branch.add].replace_all_uses_with(copies[branch.stream])
+        add = copies[branch.add]
+        add.replace_all_uses_with(add.all_input_nodes[_place_of_stream(branch)])
     entry = _without_dead(entry)
     read = set(entry.reads.values())
     return replace(
@@ -41,6 +42,11 @@ def drop_branches(
         weights={n: w for n, w in after.weights.items() if n in read},
         buffers=frozenset(after.buffers & read),
     )
+
+
+def _place_of_stream(branch: Branch) -> int:
+    """Which operand the stream is: after the cut another node may be there, gathered from it."""
+    return branch.add.all_input_nodes.index(branch.stream)
 
 
 def _without_dead(entry: Entry) -> Entry:

@@ -101,6 +101,8 @@ def _branch(
     if found is None:
         return None
     stream, source, branch, inside = found
+    if stream is add.args[1] and add.kwargs.get("alpha", 1) != 1:
+        return None  # the sum scales the stream
     own = _read_by_nothing_else(inside, branch, add, order)
     parameters = {
         entry.reads[node.name]: program.weights[entry.reads[node.name]].numel()

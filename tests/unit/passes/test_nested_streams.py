@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from random import Random
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from prunec.frontend.export import trace_module
 from prunec.passes.analysis.bill import Bill
 from prunec.passes.analysis.cost import measure
-from prunec.passes.analysis.coupling import find_structures
+from prunec.passes.analysis.coupling import Structure, find_structures
 from prunec.passes.analysis.importance import Scores
 from prunec.passes.contract import Context
-from prunec.passes.ir import Program
+from prunec.passes.ir import Program, cast
+from prunec.passes.manager import run_pipeline
 from prunec.passes.plan import Allocate, Cut, Plan
+from prunec.passes.spec import parse_pipeline
 from prunec.passes.surgery import RemoveStructures, cut_program
+from support.laws import require_laws
 
 
 class Block(nn.Module):
@@ -87,3 +92,36 @@ def test_streams_that_begin_with_one_weight_have_names_of_their_own() -> None:
         assert list(Plan((cut,), program.fingerprint()).selection(program, coupling)) == [
             stream.atom
         ]
+
+
+@pytest.mark.parametrize("streams", [[], [0], [1], [0, 1]], ids=str)
+def test_layers_go_from_a_stream_that_begins_at_an_input(streams: list[int]) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(Block(6), Block(6), nn.Linear(6, 3)).eval()
+    x = torch.randn(2, 6)
+    program = run_pipeline(
+        cast(trace_module(module, (x,)), torch.float64), parse_pipeline("clean"), Context()
+    )
+    coupling = find_structures(program)
+    (layers,) = coupling.of_kind("layer")
+    width = next(s for s in coupling.structures if ("2.weight", 1) in places(s))
+    selection = {layers.atom: np.array(streams, dtype=int), width.atom: np.array([1, 2, 5])}
+    require_laws(program, coupling, selection, {"input": x.double()}, Random(0))
+
+
+def places(structure: Structure) -> set[tuple[str, int]]:
+    return {(m.weight, m.dim) for m in structure.members}
+
+
+def test_a_sum_that_scales_its_stream_is_no_residual_branch() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.branch, self.last = (nn.Linear(6, 6) for _ in range(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            h = self.first(x)
+            return self.last(torch.add(self.branch(h), h, alpha=2))
+
+    program = trace_module(Scaled().eval(), (torch.randn(2, 6),))
+    assert not find_structures(program).of_kind("layer")
