@@ -16,8 +16,9 @@ from prunec.frontend.tracing.quiet import quietly
 from prunec.passes.ir import Interpreter, Program, Role, language_feeds
 from prunec.passes.ir.run import next_cache
 
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
-"""Of the largest value of an output. Sums differ by their order alone; seen: 1e-7 to 1e-4."""
+TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3}
+"""Of the largest value of an output. Sums differ by their order alone; seen: 1e-7 to 1e-4. In
+float64 models still compute norms and rotary tables in float32; seen: 2e-7."""
 REDUCED_TOLERANCE = 0.1
 """bfloat16 has 8 bits and errors add up over the layers."""
 
