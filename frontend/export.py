@@ -82,8 +82,9 @@ def trace_model(
         raise ExportError(
             f"{type(model).__name__} is no model of transformers: nothing tells which inputs it "
             "takes",
-            in_python="Merge adapters around a model first (merge_and_unload()); give any other "
-            "module example inputs with trace_module",
+            in_python="Give the model inside of a wrapper (model._orig_mod of torch.compile, "
+            "model.module of DataParallel), merge adapters first (merge_and_unload()), and give "
+            "any other module example inputs with trace_module",
         )
     described = fake_model(type(model), model.config, TRACED, None)
     require_plain(model, described)

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch.nn.utils import parametrize
+from torch.nn.utils import prune
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from prunec.frontend.binding.twin import identity, tensors_of
 from prunec.frontend.tracing.errors import ExportError
@@ -15,6 +17,7 @@ from prunec.passes.ir import Program
 
 _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _LIBRARIES = ("torch", "transformers")
+_UNPARAMETRISE = "parametrize.remove_parametrizations(module, name, leave_parametrized=True)"
 
 
 def require_plain(model: Any, described: Any) -> None:
@@ -96,16 +99,26 @@ def _require_dequantised(model: Any, modules: dict[str, Any]) -> None:
 
 
 def _require_own_weights(name: str, module: torch.nn.Module, described: Any) -> None:
-    if not parametrize.is_parametrized(module):
+    computed = _computed(module)
+    if not computed or (described is not None and _computed(described)):
         return
-    if described is None or not parametrize.is_parametrized(described):
-        names = list(module.parametrizations)  # type: ignore[arg-type]
-        raise ExportError(
-            f"{name} computes {names} from other tensors at every call (a parametrisation): merge "
-            "it, save the model with save_pretrained, and give that",
-            in_python="torch.nn.utils.parametrize.remove_parametrizations(module, name, "
-            "leave_parametrized=True) merges it",
-        )
+    raise ExportError(
+        f"{name} computes {list(computed)} from other tensors at every call (a parametrisation): "
+        "merge it, save the model with save_pretrained, and give that",
+        in_python=f"torch.nn.utils.{next(iter(computed.values()))} merges it",
+    )
+
+
+def _computed(module: torch.nn.Module) -> dict[str, str]:
+    """Weights that a module computes from others, and what of `torch.nn.utils` merges each."""
+    found = dict.fromkeys(getattr(module, "parametrizations", ()), _UNPARAMETRISE)
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, prune.BasePruningMethod):
+            found[hook._tensor_name] = "prune.remove(module, name)"
+        elif isinstance(hook, (WeightNorm, SpectralNorm)):
+            kind = "weight" if isinstance(hook, WeightNorm) else "spectral"
+            found[hook.name] = f"remove_{kind}_norm(module, name)"
+    return found
 
 
 def _require_own_calls(name: str, module: torch.nn.Module) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 from prunec.frontend.binding.plain import require_known
 from prunec.frontend.export import ExportError, trace_model
@@ -82,6 +83,23 @@ def parametrise(model: Any) -> None:
     parametrizations.weight_norm(layer(model))
 
 
+def prune_by_a_mask(model: Any) -> None:
+    prune.l1_unstructured(layer(model), "weight", 0.5)
+
+
+def prune_by_two_masks(model: Any) -> None:
+    prune_by_a_mask(model)
+    prune.random_unstructured(layer(model), "weight", 0.2)
+
+
+def norm_weights(model: Any) -> None:
+    nn.utils.weight_norm(layer(model))  # the old form, by a hook
+
+
+def norm_the_spectrum(model: Any) -> None:
+    nn.utils.spectral_norm(layer(model))
+
+
 def hook(model: Any) -> None:
     layer(model).register_forward_hook(lambda module, arguments, result: 2 * result)
 
@@ -110,6 +128,10 @@ REFUSED: dict[Callable[[Any], None], str] = {
     to_layers_of_a_quantiser: r"is a Sequential, .*Dequantise",
     offload: r"is not in memory.*device_map",
     parametrise: r"parametrisation.*remove_parametrizations",
+    prune_by_a_mask: r"up_proj computes \['weight'\].*prune.remove",
+    prune_by_two_masks: r"up_proj computes \['weight'\].*prune.remove",
+    norm_weights: r"up_proj computes \['weight'\].*remove_weight_norm",
+    norm_the_spectrum: r"up_proj computes \['weight'\].*remove_spectral_norm",
     hook: r"up_proj has a hook .*[Rr]emove it",
     hook_before: r"up_proj has a hook .*[Rr]emove it",
     replace_forward: r"forward of model.layers.0.mlp.up_proj was replaced",
@@ -117,6 +139,7 @@ REFUSED: dict[Callable[[Any], None], str] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm`:FutureWarning")
 @pytest.mark.parametrize("change", REFUSED)
 def test_a_model_that_is_not_plain_is_refused_with_what_to_do(
     change: Callable[[Any], None],
@@ -125,6 +148,12 @@ def test_a_model_that_is_not_plain_is_refused_with_what_to_do(
     change(model)
     with pytest.raises(ExportError, match=REFUSED[change]):
         trace_model(model)
+
+
+@pytest.mark.parametrize("wrap", [partial(torch.compile, backend="eager"), nn.DataParallel])
+def test_a_wrapper_is_refused_with_where_the_model_inside_is(wrap: Callable[[Any], Any]) -> None:
+    with pytest.raises(ExportError, match=r"no model of transformers.*_orig_mod.*model\.module"):
+        trace_model(wrap(random_model_of(llama_config())))
 
 
 def test_hooks_that_transformers_itself_sets_are_allowed() -> None:
