@@ -13,7 +13,7 @@ from prunec.frontend.binding.feeds import PREFILL, random_inputs
 from prunec.frontend.tracing.cache import cache_parameters, returned_cache
 from prunec.frontend.tracing.errors import ExportError
 from prunec.frontend.tracing.quiet import quietly
-from prunec.passes.ir import Interpreter, Program, Role, language_feeds
+from prunec.passes.ir import Interpreter, Program, Role, language_feeds, model_dtype
 from prunec.passes.ir.run import next_cache
 
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3}
@@ -35,7 +35,7 @@ def require_agreement(program: Program, model: Any) -> None:
         model: The loaded model of transformers; left as it is.
 
     Raises:
-        ExportError: they differ; says in what and how far.
+        ExportError: they differ, or one of them cannot run; says in what and how far, or why.
     """
     feeds = random_inputs(program.main, model)
     has_cache = bool(program.main.ports(Role.CACHE)[0])
@@ -47,7 +47,14 @@ def require_agreement(program: Program, model: Any) -> None:
             f"{type(model).__name__} itself cannot run on {list(feeds)} "
             f"({type(error).__name__}: {error}): nothing can be compared with its program"
         ) from error
-    found = _steps_of_program(program, feeds) if has_cache else _run(program, feeds)
+    try:
+        found = _steps_of_program(program, feeds) if has_cache else _run(program, feeds)
+    except RuntimeError as error:
+        raise ExportError(
+            f"the program of {type(model).__name__} cannot run in {_type_of(program)}, though the "
+            f"model can ({str(error).splitlines()[0]}): its code makes the type of some "
+            "values itself. Take float32 as the dtype"
+        ) from error
     for name, value in found.items():
         if name in expected:
             _compare(name, value, expected[name].cpu(), feeds.get("attention_mask"), model)
@@ -88,6 +95,10 @@ def _steps_of_program(
 def _run(program: Program, feeds: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     values = Interpreter(program, program.main).feed(feeds)
     return dict(zip((p.name for p in program.main.outputs), values, strict=True))
+
+
+def _type_of(program: Program) -> str:
+    return str(model_dtype(program)).removeprefix("torch.")
 
 
 def _compare(

@@ -82,3 +82,17 @@ def test_numbers_that_are_not_numbers_are_no_agreement() -> None:
     wrong = program.with_weights({norm: torch.full_like(program.weights[norm], float("nan"))})
     with pytest.raises(ExportError, match="nan"):
         require_agreement(wrong, model)
+
+
+class WideHead(nn.Linear):
+    """As in models that keep their head in float32 while the rest is narrow."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.float())
+
+
+def test_a_program_that_cannot_run_in_the_type_asked_for_is_said_in_words() -> None:
+    model = random_model_of(llama_config()).bfloat16()
+    model.lm_head = WideHead(60, 128, bias=False)
+    with pytest.raises(ExportError, match=r"cannot run in bfloat16.*float32"):
+        trace_model(model, torch.bfloat16)
