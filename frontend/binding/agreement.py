@@ -117,6 +117,11 @@ def _compare(
         )
     if mask is not None and found.shape[:2] == mask.shape:
         found, expected = found[mask.bool()], expected[mask.bool()]  # padding means nothing
+    if bool(expected.isnan().any()):
+        raise ExportError(
+            f"{name} of {type(model).__name__} itself is not a number in places: its weights or "
+            "the numbers of its configuration are damaged. Obtain the checkpoint again"
+        )
     limit = TOLERANCE.get(expected.dtype, REDUCED_TOLERANCE)
     difference = _difference(found.double(), expected.double())
     if not difference <= limit:  # also where it is not a number

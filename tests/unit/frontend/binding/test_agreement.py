@@ -96,3 +96,10 @@ def test_a_program_that_cannot_run_in_the_type_asked_for_is_said_in_words() -> N
     model.lm_head = WideHead(60, 128, bias=False)
     with pytest.raises(ExportError, match=r"cannot run in bfloat16.*float32"):
         trace_model(model, torch.bfloat16)
+
+
+def test_a_model_whose_own_results_are_no_numbers_is_said_to_be_damaged() -> None:
+    model = random_model_of(llama_config())
+    torch.nn.init.constant_(model.model.norm.weight, float("nan"))
+    with pytest.raises(ExportError, match=r"logits of LlamaForCausalLM itself is not a number"):
+        trace_model(model)
