@@ -26,7 +26,7 @@ class Draft:
 
     Attributes:
         graph: A copy; the program's own graph is never touched.
-        reads: Placeholder name to weight name, in placeholder order.
+        reads: Placeholder name to weight name, in any order.
         weights: The tensors by name; a rewrite may put another view in place of one.
         inputs: One port for each placeholder that is not a weight.
         outputs: One port for each value of the output node.
@@ -47,7 +47,7 @@ class Draft:
         """
         entry = program.main if name is None else program.entry(name)
         graph, _ = copy_graph(entry.graph)
-        weights = {name: program.weights[name] for name in entry.reads.values()}
+        weights = {name: program.weights[name] for _, name in entry.weight_nodes()}
         return cls(graph, dict(entry.reads), weights, entry.inputs, entry.outputs)
 
     def entry(self) -> Entry:

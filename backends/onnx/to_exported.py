@@ -49,7 +49,8 @@ def to_exported(draft: Draft, form: type[ExportedProgram] = ExportedProgram) -> 
     _, out_spec = pytree.tree_flatten(tuple(outputs))
     # Weights go first: an exported program lists its lifted tensors before its inputs.
     specs = [
-        InputSpec(InputKind.PARAMETER, TensorArgument(n), name) for n, name in entry.reads.items()
+        InputSpec(InputKind.PARAMETER, TensorArgument(node.name), name)
+        for node, name in entry.weight_nodes()
     ]
     specs += [InputSpec(InputKind.USER_INPUT, argument, None) for argument in inputs]
     signature = ExportGraphSignature(

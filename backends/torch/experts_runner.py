@@ -80,7 +80,7 @@ class _TorchEntries:
     def release_prefill(self) -> None:
         """See `prunec.backends.experts_steps.Entries`."""
         decode = self._program.entries[DECODE]
-        weights = {name: self._program.weights[name] for name in decode.reads.values()}
+        weights = {name: self._program.weights[name] for _, name in decode.weight_nodes()}
         self._program = replace(self._program, entries={DECODE: decode}, weights=weights)
         del self._modules[PREFILL]
 

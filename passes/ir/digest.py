@@ -75,7 +75,7 @@ def digest_program(program: Program) -> bytes:
     parts = [repr(sorted(program.buffers)).encode()]
     for name, entry in sorted(program.entries.items()):
         nodes = [(n.op, _called(n), n.name, n.args, n.kwargs) for n in entry.graph.nodes]
-        outside = (dict(entry.reads), entry.inputs, entry.outputs)
+        outside = (sorted(entry.reads.items()), entry.inputs, entry.outputs)
         parts.append(repr((name, nodes, outside)).encode())
     for name, weight in sorted(program.weights.items()):
         parts += [name.encode(), digest_tensor(weight)]

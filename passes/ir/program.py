@@ -61,8 +61,8 @@ class Entry:
 
     Attributes:
         graph: ATen operators only. Never edited in place once it is part of a program.
-        reads: Placeholder name to weight name, in placeholder order.
-        inputs: One port for each placeholder that is not a weight, in order.
+        reads: Placeholder name to weight name; the order of the mapping means nothing.
+        inputs: One port for each placeholder that is not a weight, in graph order.
         outputs: One port for each value of the output node, in order.
     """
 
@@ -73,12 +73,12 @@ class Entry:
 
     def input_nodes(self) -> list[Node]:
         """Placeholders that the caller feeds, in the order of `inputs`."""
-        return [n for n in self.graph.nodes if n.op == "placeholder" and n.name not in self.reads]
+        return [n for n in self.graph.find_nodes(op="placeholder") if n.name not in self.reads]
 
     def weight_nodes(self) -> Iterator[tuple[Node, str]]:
-        """Each weight placeholder with the name of the weight that it reads."""
-        for node in self.graph.nodes:
-            if node.op == "placeholder" and node.name in self.reads:
+        """Each weight placeholder with the name of the weight that it reads, in graph order."""
+        for node in self.graph.find_nodes(op="placeholder"):
+            if node.name in self.reads:
                 yield node, self.reads[node.name]
 
     def output_nodes(self) -> list[Node]:

@@ -41,7 +41,7 @@ def arguments(
     missing = [p.name for p in entry.inputs if p.name not in feeds]
     if missing:
         raise ProgramError(f"inputs {missing} are missing; given: {sorted(feeds)}")
-    weights = [program.weights[name] for name in entry.reads.values()]
+    weights = [program.weights[name] for _, name in entry.weight_nodes()]
     return [*weights, *(feeds[p.name] for p in entry.inputs)]
 
 

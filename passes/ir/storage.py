@@ -17,7 +17,7 @@ from torch.fx import Graph, Node
 from prunec.passes.ir.outputs import replaced_folder
 from prunec.passes.ir.program import Entry, Port, Program, ProgramError, Role
 from prunec.passes.ir.shapes import propagate
-from prunec.passes.ir.verifier import is_allowed
+from prunec.passes.ir.verifier import is_allowed, require_placeholders
 
 FORMAT = 1
 
@@ -54,6 +54,8 @@ def load_program(folder: Path) -> Program:
     if document.get("format") != FORMAT:
         raise ProgramError(f"{folder} has format {document.get('format')}, this reads {FORMAT}")
     entries = {name: _entry_from_json(d) for name, d in document["entries"].items()}
+    for name, entry in entries.items():
+        require_placeholders(name, entry)
     program = Program(
         entries=entries,
         weights=weights,
@@ -82,7 +84,7 @@ def _entry_to_json(entry: Entry) -> dict[str, Any]:
             item["source"] = node.meta["source"]
         nodes.append(item)
     return {
-        "reads": dict(entry.reads),
+        "reads": dict(sorted(entry.reads.items())),
         "inputs": [_port_to_json(p) for p in entry.inputs],
         "outputs": [_port_to_json(p) for p in entry.outputs],
         "nodes": nodes,

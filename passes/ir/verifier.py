@@ -58,17 +58,51 @@ def _verify_entry(name: str, entry: Entry, program: Program) -> None:
             raise ProgramError(f"entry {name}: node {node.name} has the kind {node.op}")
         if node.op == "call_function" and not is_allowed(node.target):
             raise ProgramError(f"entry {name}: node {node.name} calls {node.target}, no ATen op")
+    require_placeholders(name, entry)
     contract = [
         (entry.inputs, entry.input_nodes()),
         (entry.outputs, entry.output_nodes()),
     ]
-    for ports, nodes in contract:
-        if len(ports) != len(nodes):
-            raise ProgramError(f"entry {name}: {len(ports)} ports for {len(nodes)} nodes")
     propagate(entry, program.weights)
     for ports, nodes in contract:
         for port, node in zip(ports, nodes, strict=True):
             _verify_port(name, port, node)
+
+
+def require_placeholders(name: str, entry: Entry) -> None:
+    """Hold an entry point to its order: weights first, then the inputs as their ports stand.
+
+    Placeholders that bear the names of the ports must bear them in the ports' order.
+
+    Args:
+        name: The name of the entry point, for the message.
+        entry: Needs no shapes.
+
+    Raises:
+        ProgramError: something is read by no placeholder, fed to none, or out of order.
+    """
+    placeholders = [node.name for node in entry.graph.find_nodes(op="placeholder")]
+    unknown = sorted(set(entry.reads) - set(placeholders))
+    if unknown:
+        raise ProgramError(f"entry {name} has no placeholders {unknown[:5]} to read weights by")
+    contract = ((entry.inputs, entry.input_nodes()), (entry.outputs, entry.output_nodes()))
+    for ports, nodes in contract:
+        if len(ports) != len(nodes):
+            raise ProgramError(f"entry {name}: {len(ports)} ports for {len(nodes)} nodes")
+    first, rest = placeholders[: len(entry.reads)], placeholders[len(entry.reads) :]
+    for early in (p for p in first if p not in entry.reads):
+        late = next(p for p in rest if p in entry.reads)
+        raise ProgramError(f"entry {name}: {early}, an input, stands before {late}, a weight")
+    _require_order_of_ports(name, entry.inputs, rest)
+
+
+def _require_order_of_ports(name: str, ports: tuple[Port, ...], placeholders: list[str]) -> None:
+    wanted = ["".join(c if c.isalnum() else "_" for c in port.name) for port in ports]
+    if sorted(wanted) != sorted(placeholders):
+        return  # they have names of their own
+    for port, expected, found in zip(ports, wanted, placeholders, strict=True):
+        if expected != found:
+            raise ProgramError(f"entry {name}: the port {port.name} meets the placeholder {found}")
 
 
 def _verify_port(entry: str, port: Port, node: torch.fx.Node) -> None:

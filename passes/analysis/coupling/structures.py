@@ -201,7 +201,7 @@ def _layers(branches: Branches, index: int, names: dict[str, int]) -> Structure:
 
 def _members(program: Program, weight_axes: Mapping[str, Axes]) -> dict[Atom, list[Member]]:
     """The parameters' dimensions in which each axis appears, in the order weights are read."""
-    order = [name for entry in program.entries.values() for name in entry.reads.values()]
+    order = [name for entry in program.entries.values() for _, name in entry.weight_nodes()]
     members: dict[Atom, list[Member]] = defaultdict(list)
     for name in dict.fromkeys(order):
         for dim, axis in enumerate(weight_axes[name] if name not in program.buffers else ()):

@@ -52,7 +52,7 @@ def outputs_of(draft: Draft) -> list[torch.Tensor]:
 def all_outputs_of(draft: Draft) -> list[torch.Tensor]:
     tokens, mask = random_tokens(2, 5) % SMALLEST_VOCABULARY, MASK
     feeds = language_feeds(draft.entry(), tokens, mask)
-    weights = [draft.weights[name] for name in draft.reads.values()]
+    weights = [draft.weights[name] for _, name in draft.entry().weight_nodes()]
     return list(GraphModule({}, draft.graph)(*weights, *(feeds[p.name] for p in draft.inputs)))
 
 

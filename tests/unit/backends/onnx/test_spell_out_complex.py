@@ -34,7 +34,7 @@ class Rotation(nn.Module):
 
 
 def outputs_of(draft: Draft, feeds: dict[str, Tensor]) -> list[Tensor]:
-    weights = [draft.weights[name] for name in draft.reads.values()]
+    weights = [draft.weights[name] for _, name in draft.entry().weight_nodes()]
     return list(GraphModule({}, draft.graph)(*weights, *(feeds[p.name] for p in draft.inputs)))
 
 
