@@ -75,7 +75,8 @@ class Allocate(Pass):
     multiples: tuple[str, ...] = ()
     """Multiples of some kinds or structures, as in ``ffn-channel=64``."""
     protect: tuple[str | int, ...] = ()
-    """Layers (``0``, ``-1``), kinds, names or patterns of names that stay whole."""
+    """Layers along the residual stream (``0`` the first, ``-1`` the last), kinds, names or patterns
+    of names that stay whole."""
     standardise: str = "z-score"
     """For ``global``: ``z-score``, ``mean``, ``rank``, or ``none`` for losses in one unit."""
     kind_weights: tuple[str, ...] = ()

@@ -6,11 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from prunec.passes.analysis.coupling import Coupling, Structure
+from prunec.passes.analysis.coupling.layers import SPANNING, Layer, find_layers
 from prunec.passes.contract import PassError
 from prunec.passes.plan.numbers import is_named, number_of, require_known
-
-SPANNING = ("residual", "layer")
-"""Kinds that run through the whole depth: an index of theirs is not that of a layer."""
 
 _COUNTED = ("kv-group", "head", "query-head-in-group", "expert", "layer")
 """Kinds that count blocks and are no widths: `multiple` means nothing for them."""
@@ -46,7 +44,8 @@ class LimitRules:
         floors: Shares for some kinds or names, in place of `floor`.
         ceilings: The same for `ceiling`.
         multiples: Group sizes for some kinds or names.
-        protect: Indices of layers, or kinds, names and patterns of names, that stay whole.
+        protect: What stays whole: layers by depth (`find_layers`), from 0 on or from -1 backwards,
+            or kinds, names and patterns of names.
     """
 
     floor: float
@@ -73,23 +72,25 @@ class LimitRules:
         """
         for option in ("floors", "ceilings", "multiples"):
             require_known(option, list(getattr(self, option)), coupling)
-        whole = self._protected(coupling)
+        layers = self._protected_layers(coupling)
+        whole = self._whole(coupling, layers)
+        weights = _weights(coupling, whole).union(*(layer.weights for layer in layers))
         wide = _FEED_FORWARD if finest in _FEED_FORWARD else {finest} - set(_COUNTED)
         return [
             Limits(s.size, s.size)
             if s.name in whole
-            else self._limits(coupling, s, multiple if s.kind in wide else 1, whole)
+            else self._limits(coupling, s, multiple if s.kind in wide else 1, weights)
             for s in structures
         ]
 
     def _limits(
-        self, coupling: Coupling, structure: Structure, multiple: int, whole: Collection[str]
+        self, coupling: Coupling, structure: Structure, multiple: int, weights: Collection[str]
     ) -> Limits:
         size = structure.size
         group = int(number_of(structure, self.multiples, multiple))
         floor = number_of(structure, self.floors, self.floor)
         ceiling = number_of(structure, self.ceilings, self.ceiling)
-        protected = _protected_branches(coupling, structure, whole)
+        protected = _protected_branches(coupling, structure, weights)
         least = max(structure.least, int(floor * size), len(protected))
         least = min(size, -(-least // group) * group)
         most = size if ceiling >= 1 else int(ceiling * size) // group * group
@@ -101,43 +102,43 @@ class LimitRules:
             )
         return Limits(least, most, group, protected)
 
-    def _protected(self, coupling: Coupling) -> set[str]:
+    def _protected_layers(self, coupling: Coupling) -> list[Layer]:
+        """The layers that are protected by their depth."""
+        asked = [int(what) for what in self.protect if _is_index(what)]
+        layers = find_layers(coupling) if asked else ()
+        depth = len(layers)
+        for index in asked:
+            if not -depth <= index < depth:
+                there = f"the layers are 0 to {depth - 1}" if depth else "there are no layers"
+                raise PassError(f"protect={index}: {there}")
+        return [layers[index] for index in asked]
+
+    def _whole(self, coupling: Coupling, layers: Sequence[Layer]) -> set[str]:
         """The names of the structures that stay whole."""
-        within = (s.index for s in coupling.structures if s.kind not in SPANNING)
-        depth = 1 + max(within, default=-1)
-        found: set[str] = set()
         names = [what for what in self.protect if not _is_index(what)]
         require_known("protect", names, coupling)
-        for what in self.protect:
-            if _is_index(what):
-                index = int(what) + (depth if int(what) < 0 else 0)
-                if not 0 <= index < depth:
-                    there = f"the layers are 0 to {depth - 1}" if depth else "there are no layers"
-                    raise PassError(f"protect={what}: {there}")
-                found |= {
-                    s.name
-                    for s in coupling.structures
-                    if s.index == index and s.kind not in SPANNING
-                }
-            else:
-                found |= {s.name for s in coupling.structures if is_named(s, what)}
-        return found
+        named = {s.name for s in coupling.structures if any(is_named(s, what) for what in names)}
+        return named.union(*(layer.structures for layer in layers))
 
 
 def _is_index(what: str) -> bool:
     return what.removeprefix("-").isdigit()
 
 
-def _protected_branches(
-    coupling: Coupling, structure: Structure, whole: Collection[str]
-) -> frozenset[int]:
-    """The branches of a stream that hold weights of a structure that stays whole."""
+def _weights(coupling: Coupling, whole: Collection[str]) -> set[str]:
+    """The weights that carry structures of one layer which stay whole."""
     held = [s for s in coupling.structures if s.name in whole and s.kind not in SPANNING]
-    kept = {member.weight for s in held for member in s.members}
+    return {member.weight for s in held for member in s.members}
+
+
+def _protected_branches(
+    coupling: Coupling, structure: Structure, weights: Collection[str]
+) -> frozenset[int]:
+    """The branches of a stream that hold some of these weights."""
     found = (b.branches for b in coupling.branches if b.atom is structure.atom)
     return frozenset(
         unit
         for branches in found
         for unit, branch in enumerate(branches)
-        if kept & branch.parameters.keys()
+        if not branch.parameters.keys().isdisjoint(weights)
     )
