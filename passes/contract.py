@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -38,6 +38,33 @@ def _unheard(message: str) -> None:
     return None
 
 
+@dataclass(frozen=True)
+class CutRecord:
+    """What a cut did: it is left by the pass that cuts and read by those that repair.
+
+    Attributes:
+        before: The program that was cut.
+        after: What the cut made of it, with the weights that repairs have learned since.
+        plan: Which units of `before` stay.
+    """
+
+    before: Program
+    after: Program
+    plan: Plan
+
+    def repaired(self, given: Program, result: Program) -> CutRecord:
+        """The same cut with what a repair learned; weights rewritten by other passes are not taken.
+
+        Args:
+            given: The program that was repaired.
+            result: What the repair made of it.
+        """
+        after = self.after.weights
+        own = [n for n in after.keys() & result.weights if given.weights.get(n) is after[n]]
+        learned = {n: result.weights[n] for n in own if result.weights[n] is not after[n]}
+        return replace(self, after=self.after.with_weights(learned))
+
+
 @dataclass
 class Context:
     """What a run gives to its passes, and what they hand on to one another.
@@ -48,9 +75,11 @@ class Context:
         progress: Shows long work.
         notice: Tells a person what a pass did otherwise than asked, and why.
         cache: A folder that survives the run, or None.
-        reference: The program as it was before the first lossy pass: what repair aims at.
+        teacher: The dense program, as it was before the first lossy pass: what quality is measured
+            against and trained towards. It is set once.
         scores: Of the last scoring pass.
         plan: Of the last deciding pass.
+        cut: Of the last pass that cut by a plan.
     """
 
     calibration: torch.Tensor | None = None
@@ -58,9 +87,10 @@ class Context:
     progress: Progress[Any] = _silent
     notice: Callable[[str], None] = _unheard
     cache: Path | None = None
-    reference: Program | None = None
+    teacher: Program | None = None
     scores: Scores | None = None
     plan: Plan | None = None
+    cut: CutRecord | None = None
     _memory: dict[tuple[Any, int], tuple[Program, Any]] = field(default_factory=dict, repr=False)
 
     def analyse(self, analysis: Callable[[Program], Item], program: Program) -> Item:
@@ -79,6 +109,32 @@ class Context:
         if self.calibration is None:
             raise PassError(f"{wanted_by} needs calibration text and this run has none")
         return self.calibration
+
+    def require_cut(self, wanted_by: str) -> CutRecord:
+        """The last cut.
+
+        Raises:
+            PassError: nothing was cut before in this run.
+        """
+        if self.cut is None:
+            raise PassError(f"there is no cut to repair: put {wanted_by} after remove-structures")
+        return self.cut
+
+    def require_teacher(self, program: Program, wanted_by: str) -> Program:
+        """The dense program.
+
+        Raises:
+            PassError: this program is still the dense one.
+        """
+        if self.teacher is None or self.teacher is program:
+            raise PassError(f"there is no cut to repair: put {wanted_by} after remove-structures")
+        return self.teacher
+
+    def repaired(self, given: Program, result: Program) -> Program:
+        """Note what a repair made of a program, for the repairs after it, and return that."""
+        if self.cut is not None:
+            self.cut = self.cut.repaired(given, result)
+        return result
 
 
 class Pass(ABC):

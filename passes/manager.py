@@ -30,15 +30,15 @@ def run_pipeline(
     Args:
         program: Where to start.
         passes: In order.
-        context: Calibration, seed, progress; carries scores and plan between passes.
+        context: Calibration, seed, progress; carries scores, plan and cut between passes.
         observe: Sees each pass with its result, for printing and dumps.
 
     Raises:
         PipelineError: see the class; the cause is chained.
     """
     for position, step in enumerate(passes):
-        if not step.is_exact and context.reference is None:
-            context.reference = program
+        if not step.is_exact and context.teacher is None:
+            context.teacher = program
         before = program
         started = time.perf_counter()
         try:

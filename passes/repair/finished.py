@@ -18,7 +18,7 @@ class FinishedWindows:
     """The trained weights of windows, under a digest of all that they depend on.
 
     Args:
-        context: Its cache folder, text and reference count. Without a folder nothing is kept.
+        context: Its cache folder, text and teacher count. Without a folder nothing is kept.
         training: How they are trained.
         options: What else they depend on.
         program: What is repaired.
@@ -53,11 +53,11 @@ def _folder(
     context: Context, training: Training, options: tuple[int, ...], program: Program
 ) -> Path:
     assert context.cache is not None
-    assert context.reference is not None
+    assert context.teacher is not None
     key = make_key(
         ["passes"],
         program=context.analyse(digest_program, program),
-        reference=context.analyse(digest_program, context.reference),
+        teacher=context.analyse(digest_program, context.teacher),
         text=context.require_calibration("reconstruct"),
         training=training,
         is_half=training.is_half,  # another processor may multiply otherwise

@@ -1,4 +1,4 @@
-"""Train what is left of the last layers so that the next token's distribution is the uncut one."""
+"""Train what is left of the last layers so that the next token's distribution is the dense one."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from prunec.passes.repair.windows import Window, last_window, window_between
 
 @dataclass(frozen=True)
 class MatchLogits(Pass):
-    """Train the last residual branches towards the logits of the uncut program.
+    """Train the last residual branches towards the logits of the dense program.
 
     The window of the last `span` branches (attention and feed-forward of a layer are two) is
-    given what the layers before it make of the calibration text. The loss is KL(uncut ‖ cut) of
+    given what the layers before it make of the calibration text. The loss is KL(dense ‖ cut) of
     the next token's distribution, averaged over the tokens; it comes back through the final norm
     and the head, which stay as they are. An error of the stream that the head does not see costs
     nothing here, and one that turns the prediction costs most: that is what `reconstruct`, which
@@ -61,18 +61,16 @@ class MatchLogits(Pass):
 
     def apply(self, program: Program, context: Context) -> Program:
         """See the class."""
-        uncut = context.reference
-        if uncut is None or uncut is program:
-            raise PassError("there is no cut to repair: put match-logits after remove-structures")
+        teacher = context.require_teacher(program, self.name)
         texts = context.require_calibration(self.name).split(self.batch)
         branches = last_window(program, context.analyse(find_structures, program), self.span)
-        ends = last_window(uncut, context.analyse(find_structures, uncut), 1)
+        ends = last_window(teacher, context.analyse(find_structures, teacher), 1)
         if branches is None or ends is None:
             raise PassError("the program has no residual stream, so no last layers; use refit")
         window = window_between(program.main, branches.stream, _logits(program.main))
-        head = window_between(uncut.main, ends.result, _logits(uncut.main))
+        head = window_between(teacher.main, ends.result, _logits(teacher.main))
         given = _streams(program, window, texts, context, "Cut streams")
-        aims = _streams(uncut, head, texts, context, "Uncut streams")
+        aims = _streams(teacher, head, texts, context, "Dense streams")
         training = Training(self.epochs, self.learning_rate, context.seed, self.precision)
 
         def watch(order: Sequence[int]) -> Iterable[int]:
@@ -83,7 +81,7 @@ class MatchLogits(Pass):
             program.weights,
             [name for name in branches.own_weights() if name not in program.buffers],
             list(zip(given, aims, strict=True)),
-            _cross_entropy(head, uncut),
+            _cross_entropy(head, teacher),
             60 * self.minutes,
             watch,
         )
@@ -92,7 +90,7 @@ class MatchLogits(Pass):
                 f"match-logits: {self.minutes:g} minutes were over before {self.epochs} epochs, "
                 "how many there were depends on this machine"
             )
-        return program.with_weights(trained)
+        return context.repaired(program, program.with_weights(trained))
 
 
 def _logits(entry: Entry) -> Node:
@@ -126,15 +124,15 @@ def _streams(
     return result
 
 
-def _cross_entropy(head: Window, uncut: Program) -> Loss:
-    """The cross entropy of a token on average, the aim being what the uncut head is given.
+def _cross_entropy(head: Window, teacher: Program) -> Loss:
+    """The cross entropy of a token on average, the aim being what the dense head is given.
 
-    It is KL(uncut ‖ cut) plus the entropy of the uncut distribution, which no weight moves.
+    It is KL(dense ‖ cut) plus the entropy of the dense distribution, which no weight moves.
     """
 
     def loss(found: torch.Tensor, aim: dict[Node, torch.Tensor]) -> torch.Tensor:
         with torch.no_grad():
-            wanted = head.run(aim, uncut.weights)
+            wanted = head.run(aim, teacher.weights)
         wide = torch.promote_types(wanted.dtype, torch.float32)
         ours, theirs = (x.to(wide).flatten(0, -2) for x in (found, wanted))
         return F.cross_entropy(ours, theirs.softmax(-1))

@@ -1,4 +1,4 @@
-"""Train what is left of one window after another to return what the whole one did."""
+"""Train what is left of one window after another to return what the dense one does."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from prunec.passes.contract import Context, Pass, PassError
 from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
 from prunec.passes.repair.finished import FinishedWindows
+from prunec.passes.repair.streams import require_same_streams
 from prunec.passes.repair.training import Example, Training, require_options
 from prunec.passes.repair.windows import Window, find_windows
 
 
 @dataclass(frozen=True)
 class Reconstruct(Pass):
-    """Train the weights of each window so that the stream after it is the uncut one's.
+    """Train the weights of each window so that the stream after it is the dense program's.
 
     A window is `span` residual branches: attention and feed-forward of a layer. Windows are taken
     in order, each alone: it is given what those before it, trained already, make of the
-    calibration text, and aims at the stream of the uncut program at the same place. The loss is
+    calibration text, and aims at the stream of the dense program at the same place, however many
+    cuts and repairs lie between. The loss is
     the squared difference over the squared length of the aim, token by token. Nothing is kept in
     memory but the streams and one window's activations.
 
@@ -34,8 +36,8 @@ class Reconstruct(Pass):
     Keeps: every shape; embeddings, head, and what several windows share.
 
     Raises:
-        PassError: nothing was cut before, no calibration text, no residual stream, or a loss
-            that is not finite.
+        PassError: nothing was cut before, no calibration text, no residual stream, one that was
+            itself cut or does not stand in the dense program, or a loss that is not finite.
     """
 
     name = "reconstruct"
@@ -62,8 +64,7 @@ class Reconstruct(Pass):
 
     def apply(self, program: Program, context: Context) -> Program:
         """See the class."""
-        if context.reference is None or context.reference is program:
-            raise PassError("there is no cut to repair: put reconstruct after remove-structures")
+        teacher = context.require_teacher(program, self.name)
         text = context.require_calibration(self.name)
         windows = find_windows(program, context.analyse(find_structures, program), self.span)
         if not windows:
@@ -72,12 +73,9 @@ class Reconstruct(Pass):
         results = [window.result.name for window in windows]
         starts = [window.nodes[0].name for window in windows]
         run = StagedRun(program, program.main, feeds, [*starts, *results])
-        aims = StagedRun(
-            context.reference,
-            context.reference.main,
-            [language_feeds(context.reference.main, batch) for batch in text.split(self.batch)],
-            results,
-        )
+        require_same_streams(windows, teacher)
+        taught = [language_feeds(teacher.main, batch) for batch in text.split(self.batch)]
+        aims = StagedRun(teacher, teacher.main, taught, results)
         training = Training(self.epochs, self.learning_rate, context.seed, self.precision)
         clock = _Clock(60 * self.minutes, len(windows))
         changed: dict[str, torch.Tensor] = {}
@@ -103,7 +101,7 @@ class Reconstruct(Pass):
                 f"reconstruct: in {self.minutes:g} minutes {cut_short} of {len(windows)} windows "
                 "were trained for fewer epochs than asked, how many depends on this machine"
             )
-        return program.with_weights(changed)
+        return context.repaired(program, program.with_weights(changed))
 
 
 class _Clock:
@@ -122,7 +120,7 @@ class _Clock:
 
 @torch.no_grad()
 def _example(run: StagedRun, aims: StagedRun, window: Window, batch: int) -> Example:
-    """What a window is given in the cut program, and the uncut stream at its end."""
+    """What a window is given in the cut program, and the dense stream at its end."""
     run.advance(window.nodes[0].name, batch)
     given = {node: run.read(node, batch) for node in window.given}
     return given, aims.peek(aims.advance(window.result.name, batch), batch)

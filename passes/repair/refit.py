@@ -10,10 +10,10 @@ import torch
 from prunec.passes.analysis.narrowed import Narrowed
 from prunec.passes.analysis.products import second_moments
 from prunec.passes.analysis.ridge import ridge_of
-from prunec.passes.contract import Context, Pass, PassError
+from prunec.passes.contract import Context, CutRecord, Pass, PassError
 from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
-from prunec.passes.repair.narrowed import left_as_cut, narrowed_contractions
+from prunec.passes.repair.narrowed import found_again, left_as_cut, narrowed_contractions
 
 _BATCH = 8  # windows a forward pass
 
@@ -31,15 +31,19 @@ class Refit(Pass):
     Each expert is a layer of its own, solved on the tokens that it is given; where some experts
     went, the others stay as the cut left them, and the run says so.
 
-    Since a cut equals a mask, it all runs on the uncut program, with the columns that went at
-    zero in the layers already done, and every weight of a dropped branch. Cuts by which no
-    contraction loses inputs (query/key dimensions) are not seen by the layers after them.
+    It repairs the last cut, and "whole" is the program before that cut, repaired after earlier ones
+    or not: the dense program's layers have inputs that this one never had, and what earlier cuts
+    cost is no error of this one. Since a cut equals a mask, it all runs on the program before the
+    cut, with the columns that went at zero in the layers already done, and every weight of a
+    dropped branch. Cuts by which no contraction loses inputs (query/key dimensions) are not seen
+    by the layers after them.
 
     Changes: the values of those weights.
     Keeps: every shape, every other weight; biases.
 
     Raises:
-        PassError: nothing was cut before, or there is no calibration text.
+        PassError: nothing was cut before, there is no calibration text, or another pass rewrote
+            since the cut what would be solved.
     """
 
     name = "refit"
@@ -53,9 +57,11 @@ class Refit(Pass):
 
     def apply(self, program: Program, context: Context) -> Program:
         """See the class."""
-        narrowed = narrowed_contractions(program, context)
-        windows = context.require_calibration("refit")
-        left = left_as_cut(program, context)
+        cut = context.require_cut(self.name)
+        narrowed = narrowed_contractions(cut, context)
+        windows = context.require_calibration(self.name)
+        found_again(narrowed, program, cut, self.name)
+        left = left_as_cut(cut, context)
         if left:
             context.notice(
                 f"refit: {len(left)} sums over what was cut stay as the cut left them, for example "
@@ -64,13 +70,12 @@ class Refit(Pass):
             )
         if not narrowed:
             return program
-        reference = context.reference
-        assert reference is not None
-        feeds = [language_feeds(reference.main, batch) for batch in windows.split(_BATCH)]
+        uncut = cut.before
+        feeds = [language_feeds(uncut.main, batch) for batch in windows.split(_BATCH)]
         names = [layer.contraction.node.name for layer in narrowed]
         held = {p for layer in narrowed if (p := layer.contraction.places) is not None}
-        run = StagedRun(reference, reference.main, feeds, names, held)
-        run.weights |= _dropped(program, reference)
+        run = StagedRun(uncut, uncut.main, feeds, names, held)
+        run.weights |= _dropped(cut)
         weights = {layer.contraction.weight for layer in narrowed}
         run.weights |= {name: run.weights[name].clone() for name in weights}
         changed = {name: program.weights[name].clone() for name in weights}
@@ -85,7 +90,7 @@ class Refit(Pass):
             for node in contraction.gathering:
                 for batch in range(len(feeds)):
                     run.repeat(node, batch)
-        return program.with_weights(changed)
+        return context.repaired(program, program.with_weights(changed))
 
     @torch.no_grad()
     def _solve(
@@ -117,7 +122,7 @@ class Refit(Pass):
         return (matrix[:, layer.stays].double() + step.T).to(matrix.dtype)
 
 
-def _dropped(program: Program, reference: Program) -> dict[str, torch.Tensor]:
+def _dropped(cut: CutRecord) -> dict[str, torch.Tensor]:
     """The weights that went whole, as zeros: their branches add nothing then."""
-    kept, uncut = program.parameters(), reference.parameters()
+    kept, uncut = cut.after.parameters(), cut.before.parameters()
     return {name: torch.zeros_like(w) for name, w in uncut.items() if name not in kept}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from prunec.passes.analysis.coupling import (
     find_rule,
     find_structures,
 )
-from prunec.passes.contract import Context, Pass, PassError, explained
+from prunec.passes.contract import Context, CutRecord, Pass, PassError, explained
 from prunec.passes.ir import Entry, Port, Program
 from prunec.passes.ir.axes import Axis
 from prunec.passes.ir.selection import Kept, PerUnit, Selection, is_cut, kept, kept_count
@@ -29,6 +30,8 @@ from prunec.passes.surgery.drop_branches import drop_branches
 @dataclass(frozen=True)
 class RemoveStructures(Pass):
     """Carry out a plan: the one in the context, or one that was stored.
+
+    What was cut is left in ``context.cut`` for the repairs of this cut.
 
     Changes: the size of every weight, literal, scale and cache that carries a removed unit.
     Keeps: inputs, outputs and their names, operators, dtypes, and the values that stay.
@@ -53,7 +56,9 @@ class RemoveStructures(Pass):
         with explained(PlanError, "the plan does not fit"):
             selection = context.plan.selection(program, coupling)
         with explained(CutError, "the plan cannot be carried out"):
-            return cut_program(program, coupling, selection)
+            after = cut_program(program, coupling, selection)
+        context.cut = CutRecord(program, after, context.plan)
+        return after
 
 
 def cut_program(program: Program, coupling: Coupling, selection: Selection) -> Program:
@@ -211,9 +216,15 @@ class _Edit:
         """A placeholder for an index table; equal tables are one."""
         name = next((n for n, t in self.new_buffers.items() if torch.equal(t, table)), None)
         if name is None:
-            name = f"kept_indices_{len(self.program.weights) + len(self.new_buffers)}"
+            name = self._unused_name()
             self.new_buffers[name] = table
         node = next((n for n in graph.nodes if reads.get(n.name) == name), None)
         if node is None:
             node = add_weight(graph, reads, name)
         return node
+
+    def _unused_name(self) -> str:
+        """A name for a table; an earlier cut may have left tables and dropped other weights."""
+        taken = self.program.weights.keys() | self.new_buffers.keys()
+        names = (f"kept_indices_{number}" for number in itertools.count(len(taken)))
+        return next(name for name in names if name not in taken)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prunec.passes.analysis.coupling import find_structures
-from prunec.passes.contract import Context
+from prunec.passes.contract import Context, CutRecord
 from prunec.passes.ir import Program
 from prunec.passes.plan import Cut, Plan
 from prunec.passes.surgery import cut_program
@@ -20,5 +20,10 @@ def cut(program: Program, kind: str, keep: slice) -> tuple[Program, Context]:
         for s in coupling.of_kind(kind)
     )
     plan = Plan(cuts, program.fingerprint())
-    context = Context(calibration=TOKENS, reference=program, plan=plan)
-    return cut_program(program, coupling, plan.selection(program, coupling)), context
+    after = cut_program(program, coupling, plan.selection(program, coupling))
+    return after, after_cut(program, after, plan)
+
+
+def after_cut(program: Program, after: Program, plan: Plan) -> Context:
+    """What the repair of a program's first cut needs."""
+    return Context(TOKENS, teacher=program, plan=plan, cut=CutRecord(program, after, plan))

@@ -47,7 +47,7 @@ class Made:
 
     folder: Path
     program: Program = PROGRAM
-    reference: Program = PROGRAM
+    teacher: Program = PROGRAM
     text: torch.Tensor = TEXT
     option: float = 0.5
     seed: int = 0
@@ -70,7 +70,7 @@ class Made:
         cache, number = self.folder, 0
         while cache.exists():
             cache, number = self.folder / str(number), number + 1
-        return Context(self.text, self.seed, cache=cache, reference=self.reference)
+        return Context(self.text, self.seed, cache=cache, teacher=self.teacher)
 
 
 def stored(folder: Path | None) -> str:
@@ -144,7 +144,7 @@ def bench_answers(made: Made) -> str:
 STORES: dict[Callable[[Made], str], tuple[str, ...]] = {
     written_text: ("tokenizer", "option", "seed"),
     scores: ("text", "option", "seed"),
-    trained_windows: ("reference", "text", "option", "seed"),
+    trained_windows: ("teacher", "text", "option", "seed"),
     job: ("tokenizer", "text", "option", "seed"),
     bench_model: ("text", "option", "seed"),
     bench_answers: ("tokenizer",),

@@ -68,7 +68,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "text": {"text": random_tokens(2, 16, seed=1)},
     "option": {"option": 0.75},
     "seed": {"seed": 1},
-    "reference": {"reference": with_epsilon_times(10)},
+    "teacher": {"teacher": with_epsilon_times(10)},
 }
 
 
@@ -80,7 +80,7 @@ def _benches(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("store", STORES)
 def test_equal_ingredients_have_equal_keys(store: Callable[[Made], str], tmp_path: Path) -> None:
     made = Made(tmp_path / "made")
-    copy = replace(made, program=with_epsilon_times(1), reference=with_epsilon_times(1))
+    copy = replace(made, program=with_epsilon_times(1), teacher=with_epsilon_times(1))
     assert store(made) == store(copy)
 
 

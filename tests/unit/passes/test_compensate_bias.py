@@ -29,7 +29,7 @@ def mean_output(program: Program, name: str) -> torch.Tensor:
 def test_the_first_narrowed_layer_has_the_mean_output_of_the_whole_one(name: str) -> None:
     program = architecture_program(name)
     after, context = cut(program, "ffn-channel", slice(0, 20))
-    layer = narrowed_contractions(after, context)[0].contraction.node.name
+    layer = narrowed_contractions(context.require_cut("a test"), context)[0].contraction.node.name
     expected = mean_output(program, layer)
     lost = float((mean_output(after, layer) - expected).abs().max())
     compensated = CompensateBias().apply(after, context)

@@ -12,7 +12,7 @@ from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.analysis.expert_contractions import all_contractions
 from prunec.passes.analysis.importance import Score
 from prunec.passes.analysis.sensitivity import output_sensitivities
-from prunec.passes.contract import Context
+from prunec.passes.contract import Context, CutRecord
 from prunec.passes.ir import Interpreter, Program, execute, language_feeds
 from prunec.passes.ir.selection import unit_of
 from prunec.passes.manager import run_pipeline
@@ -178,8 +178,9 @@ def test_where_some_experts_went_the_others_stay_as_cut_and_the_run_says_so() ->
     )
     plan = Plan(cuts, program.fingerprint())
     notices: list[str] = []
-    context = Context(calibration=SMALL, reference=program, plan=plan, notice=notices.append)
     after = cut_program(program, coupling, plan.selection(program, coupling))
+    record = CutRecord(program, after, plan)
+    context = Context(calibration=SMALL, cut=record, notice=notices.append)
     assert Refit().apply(after, context) is after
     assert any("2 sums over what was cut stay as the cut left them" in n for n in notices)
 

@@ -68,7 +68,7 @@ def test_a_whole_pipeline_leaves_records_and_the_program_it_was_given() -> None:
     )
     assert [r["spec"] for r in after.records[-2:]] == ["remove-structures", "refit"]
     assert all(program.weights[n] is w for n, w in before.items())
-    assert context.reference is program
+    assert context.teacher is program
 
 
 def test_a_pass_with_nothing_to_do_leaves_no_record() -> None:

@@ -5,7 +5,7 @@ import torch
 
 from prunec.passes.analysis.coupling import find_structures
 from prunec.passes.analysis.importance import Score
-from prunec.passes.contract import Context
+from prunec.passes.contract import Context, CutRecord
 from prunec.passes.ir import Program, language_feeds
 from prunec.passes.ir.staged import StagedRun
 from prunec.passes.plan import Cut, Plan
@@ -30,7 +30,7 @@ def layer_error(after: Program, layer: str) -> float:
 
 
 def test_the_predicted_loss_is_what_the_refit_leaves() -> None:
-    context = Context(calibration=TOKENS, reference=PROGRAM)
+    context = Context(calibration=TOKENS)
     Score("obs", ("kv-group",)).apply(PROGRAM, context)
     assert context.scores is not None
     # The first layer: below it nothing is cut, so its inputs are the same before and after.
@@ -43,8 +43,8 @@ def test_the_predicted_loss_is_what_the_refit_leaves() -> None:
     for unit in range(group.size):
         keep = np.delete(np.arange(group.size), unit)
         cut = Cut(group.name, group.kind, group.index, group.size, tuple(keep.tolist()))
-        context.plan = Plan((cut,), PROGRAM.fingerprint())
         after = cut_program(PROGRAM, COUPLING, {group.atom: keep})
+        context.cut = CutRecord(PROGRAM, after, Plan((cut,), PROGRAM.fingerprint()))
         refitted = Refit().apply(after, context)
         predicted = float(context.scores.by_structure[group.name][unit])
         assert abs(layer_error(refitted, layer) - predicted) < DAMPING_LEEWAY * predicted

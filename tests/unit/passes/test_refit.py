@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from prunec.passes.analysis.coupling import find_structures
-from prunec.passes.contract import Context
 from prunec.passes.ir import Program, cast, execute, language_feeds
 from prunec.passes.ir.staged import StagedRun
 from prunec.passes.plan import Cut, Plan
 from prunec.passes.repair import Refit
 from prunec.passes.repair.narrowed import narrowed_contractions
 from prunec.passes.surgery import cut_program
-from support.cuts import TOKENS, cut
+from support.cuts import TOKENS, after_cut, cut
 from support.layer_inputs import layer_inputs
 from support.models import small_program
 from support.oracle import relative_error
@@ -65,7 +64,7 @@ def test_removing_a_duplicated_channel_costs_nothing_after_the_refit() -> None:
 
 def test_only_layers_that_lost_inputs_are_refitted() -> None:
     after, context = cut(PROGRAM, "ffn-channel", slice(0, 70))
-    names = [layer.contraction.weight for layer in narrowed_contractions(after, context)]
+    names = [layer.contraction.weight for layer in narrowed_contractions(context.require_cut("a test"), context)]
     assert len(names) == 2
     assert all("down_proj" in name for name in names)
 
@@ -79,7 +78,7 @@ def test_with_too_little_text_it_says_so_and_moves_the_weights_less() -> None:
     ]
     assert len(said) == 2
     enough = Refit().apply(after, context)
-    for layer in narrowed_contractions(after, context):
+    for layer in narrowed_contractions(context.require_cut("a test"), context):
         name = layer.contraction.weight
         moved, more = (p.weights[name] - after.weights[name] for p in (refitted, enough))
         assert torch.isfinite(moved).all()
@@ -90,7 +89,7 @@ def test_with_too_little_text_it_says_so_and_moves_the_weights_less() -> None:
 def test_a_half_precision_model_is_refitted_with_sums_that_are_not(dtype: torch.dtype) -> None:
     program = cast(small_program(), dtype)
     after, context = cut(program, "ffn-channel", slice(0, 70))
-    layer = narrowed_contractions(after, context)[0]
+    layer = narrowed_contractions(context.require_cut("a test"), context)[0]
     refitted = Refit().apply(after, context).weights[layer.contraction.weight]
     x = layer_inputs(program, layer.contraction.weight, TOKENS).double()
     whole = program.weights[layer.contraction.weight].double()
@@ -106,7 +105,7 @@ def test_a_later_layer_is_fitted_on_what_the_refitted_layers_before_it_produce()
     # Half of the layers' own loss: fitting on the uncut inputs instead would miss it.
     after, context = cut(PROGRAM, "ffn-channel", slice(0, 40))
     refitted = Refit(ridge=TINY_RIDGE).apply(after, context)
-    layer = narrowed_contractions(after, context)[1].contraction
+    layer = narrowed_contractions(context.require_cut("a test"), context)[1].contraction
     second = layer.node.name
     run = StagedRun(refitted, refitted.main, [language_feeds(refitted.main, TOKENS)], [second])
     x = run.operand(run.advance(second, 0), 0, 0).flatten(0, -2)
@@ -131,8 +130,8 @@ def test_a_layer_behind_a_dropped_one_is_fitted_on_what_the_cut_program_gives_it
     )
     plan = Plan(cuts, PROGRAM.fingerprint())
     after = cut_program(PROGRAM, coupling, plan.selection(PROGRAM, coupling))
-    context = Context(calibration=TOKENS, reference=PROGRAM, plan=plan)
-    (layer,) = narrowed_contractions(after, context)
+    context = after_cut(PROGRAM, after, plan)
+    (layer,) = narrowed_contractions(context.require_cut("a test"), context)
     refitted = Refit(ridge=TINY_RIDGE).apply(after, context)
     feeds = language_feeds(after.main, TOKENS)
     name = node_that_reads(after, layer.contraction.weight)
