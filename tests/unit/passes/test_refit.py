@@ -63,8 +63,11 @@ def test_removing_a_duplicated_channel_costs_nothing_after_the_refit() -> None:
 
 
 def test_only_layers_that_lost_inputs_are_refitted() -> None:
-    after, context = cut(PROGRAM, "ffn-channel", slice(0, 70))
-    names = [layer.contraction.weight for layer in narrowed_contractions(context.require_cut("a test"), context)]
+    _, context = cut(PROGRAM, "ffn-channel", slice(0, 70))
+    names = [
+        layer.contraction.weight
+        for layer in narrowed_contractions(context.require_cut("a test"), context)
+    ]
     assert len(names) == 2
     assert all("down_proj" in name for name in names)
 
