@@ -30,7 +30,10 @@ _FILES = (
     (PAGE, "the report, for a browser"),
     (REPORT, "the same for machines"),
     ("program", "the pruned program, for prunec"),
-    ("plan.json", "which units stay; replays on the same checkpoint"),
+    (
+        "plan.json",
+        "which units stay (of several plans the last); one made for the checkpoint replays on it",
+    ),
     (ONNX, ""),  # the task says what is in it
     ("engine", "TensorRT engine with its manifest"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 from torch.fx import Graph
@@ -18,6 +19,7 @@ from prunec.passes.manager import PipelineError, run_pipeline
 from prunec.passes.repair import CompensateBias, Reconstruct, Refit
 from prunec.passes.repair.windows import find_windows
 from prunec.passes.spec import parse_pipeline
+from prunec.passes.surgery import cut_program
 from support.cuts import TOKENS, cut
 from support.models import small_program
 from support.oracle import relative_error
@@ -180,3 +182,24 @@ def test_reconstruct_refuses_a_stream_that_was_itself_cut() -> None:
     passes = parse_pipeline(f"{text},reconstruct")
     with pytest.raises(PipelineError, match="45 wide and the dense one 60"):
         run_pipeline(PROGRAM, passes, Context(calibration=TOKENS))
+
+
+def test_a_later_cut_keeps_the_index_tables_of_an_earlier_one() -> None:
+    def without_the_last(program: Program, kind: str) -> Program:
+        coupling = find_structures(program)
+        first = coupling.of_kind(kind)[0]
+        return cut_program(program, coupling, {first.atom: np.arange(first.size - 1)})
+
+    once = without_the_last(PROGRAM, "qk-dim")
+    tables = once.weights.keys() - PROGRAM.weights.keys()
+    assert tables
+    # As after a pass that dropped weights: the next number is one that a table has.
+    renamed_table = f"kept_indices_{len(once.weights)}"
+    (table, *_) = sorted(tables)
+    reads = {p: renamed_table if n == table else n for p, n in once.main.reads.items()}
+    weights = {renamed_table if n == table else n: w for n, w in once.weights.items()}
+    buffers = once.buffers - {table} | {renamed_table}
+    entries = {"main": replace(once.main, reads=reads)}
+    again = replace(once, entries=entries, weights=weights, buffers=buffers)
+    twice, expected = (without_the_last(p, "qk-dim") for p in (again, once))
+    assert torch.equal(logits(twice), logits(expected))
