@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
+from prunec.frontend import tracing
 from prunec.frontend.binding.agreement import require_agreement
+from prunec.frontend.binding.beyond import names_ranges, require_same_beyond
 from prunec.frontend.binding.plain import require_known, require_plain
 from prunec.frontend.binding.twin import fake_twin, reference, tensors_of
 from prunec.frontend.binding.weights import bind_weights, computed_in
-from prunec.frontend.tracing import ExportError, program_from_exported, trace_module
+from prunec.frontend.tracing import ExportError, program_from_exported
 from prunec.frontend.tracing.architecture import fake_model, model_class
 from prunec.frontend.tracing.feeds import TEXT
 from prunec.frontend.tracing.model import trace_fake
@@ -97,6 +99,29 @@ def trace_model(
     program = bind_weights(traced, model, wide)
     require_agreement(program, reference(model, program.weights, None if own == wide else wide))
     return program if wide == dtype else bind_weights(traced, model, dtype)
+
+
+def trace_module(
+    module: torch.nn.Module,
+    inputs: Sequence[Any] | Mapping[str, Any],
+    dynamic_shapes: Any = None,
+) -> Program:
+    """Trace any module on example inputs; the program has its weights and computes in its types.
+
+    Args:
+        module: In evaluation mode.
+        inputs: Positional or keyword arguments. Numbers and None are fixed in the program.
+        dynamic_shapes: Which sizes may vary, as `torch.export.export` takes it; none where not
+            given.
+
+    Raises:
+        ExportError: torch.export cannot trace it, the graph is none that a program can be, or the
+            module decides by a size what it computes.
+    """
+    program = tracing.trace_module(module, inputs, dynamic_shapes)
+    if not names_ranges(dynamic_shapes):
+        require_same_beyond(program, module, inputs)
+    return program
 
 
 def describe(config: Any, tokenizer: Any | None = None) -> Mapping[str, Any]:

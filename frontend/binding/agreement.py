@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from prunec.frontend.binding.feeds import PREFILL, random_inputs
+from prunec.frontend.binding.feeds import random_inputs
 from prunec.frontend.tracing.cache import cache_parameters, returned_cache
 from prunec.frontend.tracing.errors import ExportError
 from prunec.frontend.tracing.quiet import quietly
@@ -19,6 +19,8 @@ from prunec.passes.ir.run import next_cache
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3}
 """Of the largest value of an output. Sums differ by their order alone; seen: 1e-7 to 1e-4. In
 float64 models still compute norms and rotary tables in float32; seen: 2e-7."""
+_LONGEST = 2048
+"""Tokens; where a trace holds for more, nothing longer is tried."""
 REDUCED_TOLERANCE = 0.1
 """bfloat16 has 8 bits and errors add up over the layers."""
 
@@ -58,6 +60,36 @@ def require_agreement(program: Program, model: Any) -> None:
     for name, value in found.items():
         if name in expected:
             _compare(name, value, expected[name].cpu(), feeds.get("attention_mask"), model)
+    most = program.origin.get("size_limits", {}).get("sequence_length", _LONGEST)
+    if most < _LONGEST:
+        _require_agreement_beyond(most, program, model)
+
+
+@torch.no_grad()
+def _require_agreement_beyond(most: int, program: Program, model: Any) -> None:
+    """Compare both on texts longer than the trace holds for, where both of them run there.
+
+    A table of so many positions ends there for either; a branch on the length does not.
+    """
+    feeds = random_inputs(program.main, model, length=most + 2)
+    has_cache = bool(program.main.ports(Role.CACHE)[0])
+    try:
+        with quietly(), _evaluating(model):
+            expected = _steps_of_model(model, feeds) if has_cache else _call(model, feeds)
+        found = _steps_of_program(program, feeds) if has_cache else _run(program, feeds)
+    except Exception:  # either says so itself, where it is run
+        return
+    mask = feeds.get("attention_mask")
+    try:
+        for name in found.keys() & expected.keys():
+            _compare(name, found[name], expected[name].cpu(), mask, model)
+    except ExportError as error:
+        raise ExportError(
+            f"{type(model).__name__} decides by the length of a text what it computes: the trace "
+            f"holds to {most} tokens, and the model goes on otherwise. A program needs a graph "
+            "that is the same for all lengths",
+            in_python="Replace the branch in the model, for example by torch.where on positions",
+        ) from error
 
 
 def _call(model: Any, feeds: Mapping[str, torch.Tensor], **options: Any) -> Mapping[str, Any]:
@@ -73,8 +105,8 @@ def _call(model: Any, feeds: Mapping[str, torch.Tensor], **options: Any) -> Mapp
 def _steps_of_model(model: Any, feeds: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
     """What `_steps_of_program` does, with the model's own cache."""
     mask = feeds["attention_mask"]
-    first = _call(model, {n: t[:, :PREFILL] for n, t in feeds.items()}, use_cache=True)
-    rest = {n: t[:, PREFILL:] for n, t in feeds.items()} | {"attention_mask": mask}
+    first = _call(model, {n: t[:, :-1] for n, t in feeds.items()}, use_cache=True)
+    rest = {n: t[:, -1:] for n, t in feeds.items()} | {"attention_mask": mask}
     second = _call(
         model, rest, use_cache=True, **{cache_parameters(model)[0]: returned_cache(first)}
     )
@@ -86,9 +118,9 @@ def _steps_of_program(
 ) -> Mapping[str, torch.Tensor]:
     """Logits of a prompt, and of one more token after it."""
     entry, tokens, mask = program.main, feeds["input_ids"], feeds["attention_mask"]
-    first = _run(program, language_feeds(entry, tokens[:, :PREFILL], mask[:, :PREFILL]))
+    first = _run(program, language_feeds(entry, tokens[:, :-1], mask[:, :-1]))
     cache = next_cache(entry, first)
-    second = _run(program, language_feeds(entry, tokens[:, PREFILL:], mask, cache))
+    second = _run(program, language_feeds(entry, tokens[:, -1:], mask, cache))
     return {"logits": torch.cat([first["logits"], second["logits"]], dim=1)}
 
 
@@ -122,17 +154,22 @@ def _compare(
             f"{name} of {type(model).__name__} itself is not a number in places: its weights or "
             "the numbers of its configuration are damaged. Obtain the checkpoint again"
         )
-    limit = TOLERANCE.get(expected.dtype, REDUCED_TOLERANCE)
-    difference = _difference(found.double(), expected.double())
-    if not difference <= limit:  # also where it is not a number
+    limit = limit_of(expected)
+    apart = difference(found.double(), expected.double())
+    if not apart <= limit:  # also where it is not a number
         raise ExportError(
-            f"{what} differ: {name} by {difference:.1e} of the largest value, the limit in "
+            f"{what} differ: {name} by {apart:.1e} of the largest value, the limit in "
             f"{str(expected.dtype).removeprefix('torch.')} is {limit:g}. {_REASON}",
             in_python=_IN_PYTHON,
         )
 
 
-def _difference(found: torch.Tensor, expected: torch.Tensor) -> float:
+def limit_of(expected: torch.Tensor) -> float:
+    """How far a value of this type may be from it, as a share of the largest."""
+    return TOLERANCE.get(expected.dtype, REDUCED_TOLERANCE)
+
+
+def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
     """The largest difference as a share of the largest value; infinite ones must be equal."""
     same = found == expected
     if bool(same.all()):

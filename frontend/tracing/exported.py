@@ -77,7 +77,7 @@ def _to_program(exported: ExportedProgram, inputs: Sequence[Port] | None) -> Pro
 def _convert(exported: ExportedProgram, inputs: Sequence[Port] | None) -> Program:
     tensors = {**dict(exported.state_dict), **dict(exported.constants)}
     reads = _reads(exported, tensors)
-    fed = _fed(exported)
+    fed = fed_nodes(exported)
     ports = settle(fed, default_ports(fed) if inputs is None else inputs)
     graph = take_graph(
         exported.graph_module,
@@ -129,7 +129,7 @@ def _require_tensors(exported: ExportedProgram) -> None:
             )
 
 
-def _fed(exported: ExportedProgram) -> list[Node]:
+def fed_nodes(exported: ExportedProgram) -> list[Node]:
     """The placeholders that the caller feeds with tensors; the values of others are fixed."""
     names = {
         spec.arg.name
@@ -144,7 +144,7 @@ def _unread(exported: ExportedProgram) -> set[str]:
 
     A weight that nothing reads is the second name of a tied one.
     """
-    fed = set(_fed(exported))
+    fed = set(fed_nodes(exported))
     placeholders = exported.graph.find_nodes(op="placeholder")
     return {n.name for n in placeholders if n not in fed and not n.users}
 

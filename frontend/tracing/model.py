@@ -18,6 +18,7 @@ from prunec.frontend.tracing.parts import require_part, require_whole, what_is_m
 from prunec.frontend.tracing.precision import follow_model_dtype
 from prunec.frontend.tracing.quiet import quietly
 from prunec.frontend.tracing.remembering import remembering
+from prunec.frontend.tracing.size_limits import size_limits
 from prunec.frontend.tracing.steps import CachedStep, WholeRun
 from prunec.frontend.tracing.trace import export
 from prunec.frontend.tracing.ways import WAYS, Way, first_that_works, traced_as
@@ -73,7 +74,9 @@ def _trace(way: Way, make: Make, what: str, cache: bool, part: str | None) -> Pr
     }
     read = {name.removeprefix(_PREFIX) for name in program.weights}
     missing = what_is_missing(model, {port.name for port in ports}, read)
-    return replace(program, origin={**origin, **({"part": part} if part else {}), **missing})
+    limits = size_limits(exported, ports)
+    found = ({"part": part} if part else {}) | ({"size_limits": limits} if limits else {})
+    return replace(program, origin={**origin, **found, **missing})
 
 
 def _export(model: Any, cache: bool, part: str | None) -> tuple[ExportedProgram, list[Port]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.export import ExportedProgram
 from prunec.frontend.tracing.errors import cannot_trace
 from prunec.frontend.tracing.exported import program_from_exported
 from prunec.frontend.tracing.quiet import quietly
+from prunec.frontend.tracing.size_limits import size_limits
 from prunec.frontend.tracing.ways import Tables, first_that_works, traced_as
 from prunec.passes.ir import Program
 
@@ -23,24 +25,16 @@ def trace_module(
     inputs: Sequence[Any] | Mapping[str, Any],
     dynamic_shapes: Any = None,
 ) -> Program:
-    """Trace any module on example inputs; the program has its weights and computes in its types.
-
-    Args:
-        module: In evaluation mode.
-        inputs: Positional or keyword arguments. Numbers and None are fixed in the program.
-        dynamic_shapes: Which sizes may vary, as `torch.export.export` takes it; none where not
-            given.
-
-    Raises:
-        ExportError: torch.export cannot trace it, or the graph is none that a program can be.
-    """
+    """See `prunec.frontend.export.trace_module`; its origin tells how large sizes may be."""
     is_named = isinstance(inputs, Mapping)
     args, kwargs = ((), dict(inputs)) if is_named else (tuple(inputs), {})
 
     def trace(tables: Tables) -> Program:
         with traced_as(module, tables):
             exported = export(module, args, kwargs, dynamic_shapes, what=type(module).__name__)
-        return program_from_exported(exported)
+        program = program_from_exported(exported)
+        limits = size_limits(exported, program.main.inputs)
+        return replace(program, origin={"size_limits": limits}) if limits else program
 
     return first_that_works(Tables, trace)
 
