@@ -14,6 +14,7 @@ from prunec.backends.onnx.fuse_rotary_embedding import fuse_rotary_embedding
 from prunec.backends.onnx.lower import REWRITES
 from prunec.backends.onnx.normalise import normalise
 from prunec.backends.onnx.pool_whole_planes import pool_whole_planes
+from prunec.backends.onnx.scale_pooled_windows import scale_pooled_windows
 from prunec.backends.onnx.share_key_value_heads import share_key_value_heads
 from prunec.backends.onnx.solve_positive import solve_positive
 from prunec.backends.onnx.spell_out_complex import spell_out_complex
@@ -71,6 +72,7 @@ def test_every_rewrite_is_tried() -> None:
         spell_out_complex,
         solve_positive,
         pool_whole_planes,
+        scale_pooled_windows,
     }  # each in a test file of its own
     assert set(REWRITES) == {*FIRES, *elsewhere}
 
