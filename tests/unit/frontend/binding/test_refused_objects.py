@@ -159,7 +159,7 @@ def test_a_wrapper_is_refused_with_where_the_model_inside_is(wrap: Callable[[Any
 def test_hooks_that_transformers_itself_sets_are_allowed() -> None:
     model = random_model_of(llama_config())
     model(input_ids=torch.tensor([[3, 4]]), output_hidden_states=True, output_attentions=True)
-    trace_model(model)
+    assert trace_model(model).origin["class"] == "LlamaForCausalLM"
 
 
 WITHOUT_CACHE = ("openai-gpt", "xlnet")
